@@ -1,0 +1,1 @@
+"""Live thermal + RGB fusion for ROS 2."""

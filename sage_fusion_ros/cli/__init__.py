@@ -1,0 +1,1 @@
+"""sage-fusion <verb>: thin, calls the rooms."""

@@ -1,0 +1,134 @@
+"""Model cards: what a model file is, what it takes and gives, and the hash that ties the card to the file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sage_fusion_ros.errors import ModelError
+
+CARD_NAME = "card.yaml"
+TASKS = ("fusion", "exposure_fusion", "perception", "segmentation", "detection")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output of a model: its name, element type and range of values."""
+
+    name: str
+    dtype: str = "float32"
+    range: tuple[float, float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.range
+        if not low < high:
+            raise ValueError(f"tensor '{self.name}' has the range {list(self.range)}; the first must be the lower")
+        object.__setattr__(self, "range", (float(low), float(high)))
+
+
+FUSION_INPUTS = (Tensor("rgb_luma"), Tensor("thermal"))
+FUSION_OUTPUTS = (Tensor("fused_luma"),)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The text beside a model file.
+
+    Attributes:
+        name: Name of the model, which is its folder's name.
+        task: One of TASKS.
+        sha256: Hash of the model file, as hexadecimal digits.
+        licence: Licence of the weights.
+        description: One paragraph for people.
+        file: Name of the model file in the same folder.
+        version: Version of the weights.
+        inputs: Tensors the model takes, N1HW for fusion.
+        outputs: Tensors the model gives.
+        size_multiple: Height and width are padded up to a multiple of this before the model runs.
+        parameters: Number of trained values.
+        training: How and on what it was trained (free form).
+        measured: Measured quality and cost, with the commands (free form).
+    """
+
+    name: str
+    task: str
+    sha256: str
+    licence: str
+    description: str = ""
+    file: str = "model.onnx"
+    version: str = "1"
+    inputs: tuple[Tensor, ...] = FUSION_INPUTS
+    outputs: tuple[Tensor, ...] = FUSION_OUTPUTS
+    size_multiple: int = 1
+    parameters: int = 0
+    training: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task is '{self.task}'; expected one of {', '.join(TASKS)}")
+        if Path(self.file).name != self.file or self.file in ("", ".", ".."):
+            raise ValueError(f"file is '{self.file}'; expected a plain file name in the model's own folder")
+        if not 1 <= self.size_multiple <= 256:
+            raise ValueError(f"size_multiple is {self.size_multiple}; expected 1 to 256")
+        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
+            raise ValueError(f"sha256 is '{self.sha256}'; expected 64 hexadecimal digits in lower case")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as lower-case hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Reads and checks a folder's card.yaml.
+
+    Raises:
+        ModelError: The card is missing, is no YAML mapping, or has missing, unknown or wrong fields.
+    """
+    path = folder / CARD_NAME
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"model card {path} can't be read ({error.strerror}); a model folder needs one") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"model card {path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"model card {path} holds {type(data).__name__}; expected a mapping of fields")
+    known = {f.name: f for f in fields(ModelCard)}
+    unknown = sorted(str(key) for key in data.keys() - known.keys())
+    missing = sorted({"name", "task", "sha256", "licence"} - data.keys())
+    if unknown or missing:
+        what = [f"unknown fields {unknown}"] * bool(unknown) + [f"missing fields {missing}"] * bool(missing)
+        raise ModelError(f"model card {path} has {' and '.join(what)}; the fields are {sorted(known)}")
+    try:
+        for key in ("inputs", "outputs"):
+            if key in data:
+                data[key] = tuple(Tensor(**tensor) for tensor in data[key])
+        for key in ("name", "task", "sha256", "licence", "description", "file", "version"):
+            if key in data:
+                data[key] = str(data[key])
+        for key in ("size_multiple", "parameters"):
+            if key in data:
+                data[key] = int(data[key])
+        return ModelCard(**data)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model card {path}: {error}") from error
+
+
+def write_card(folder: Path, card: ModelCard) -> Path:
+    """Writes card.yaml into a folder; the inverse of read_card."""
+    data = asdict(card)
+    for key in ("inputs", "outputs"):
+        data[key] = [{**tensor, "range": list(tensor["range"])} for tensor in data[key]]
+    path = folder / CARD_NAME
+    path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    return path

@@ -1,0 +1,25 @@
+"""Errors a user can act on. Each message names what is wrong, where, and what to do about it."""
+
+
+class SageFusionError(Exception):
+    """Base of every error meant for the user; a command prints its text without a traceback."""
+
+
+class ImageFormatError(SageFusionError):
+    """An image message or file that can't be read as what it claims to be."""
+
+
+class ModelError(SageFusionError):
+    """A model folder, card or network file that is missing, damaged or of the wrong kind."""
+
+
+class EngineError(SageFusionError):
+    """A device or inference library that can't do what was asked."""
+
+
+class SourceError(SageFusionError):
+    """A folder, video or bag that can't be replayed."""
+
+
+class ParameterError(SageFusionError):
+    """A parameter or argument outside what it may be."""

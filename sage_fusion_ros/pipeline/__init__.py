@@ -1,0 +1,1 @@
+"""One pair in, one result out: numpy and OpenCV only."""

@@ -1,0 +1,1 @@
+"""Where pairs come from: the synthetic scene, folders, videos and bags."""

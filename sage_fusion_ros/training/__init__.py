@@ -1,0 +1,1 @@
+"""Losses, data and one recipe a method."""

@@ -1,0 +1,55 @@
+"""Package definition: the one place for dependencies, entry points and installed files."""
+
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "sage_fusion_ros"
+
+
+def share(folder: str, pattern: str) -> tuple[str, list[str]]:
+    """One data_files entry that installs files of a folder into the package's share folder."""
+    return (f"share/{NAME}/{folder}", sorted(f for f in glob(f"{folder}/{pattern}") if Path(f).is_file()))
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Live thermal + RGB fusion for ROS 2",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed"]},
+    python_requires=">=3.10",
+    # What a robot needs. rclpy comes from the ROS install, or from the extra "ros" where there is none.
+    install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "tqdm"],
+    extras_require={
+        # cpu and gpu exclude each other: both in one environment lose CUDA, and the engine refuses that.
+        "cpu": ["onnxruntime>=1.17"],
+        "gpu": ["onnxruntime-gpu>=1.17"],
+        "bags": ["rosbags"],
+        "report": ["matplotlib", "jinja2"],
+        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
+        "test": ["pytest<9", "pytest-timeout", "hypothesis"],
+        "lint": ["ruff", "mypy", "import-linter", "types-PyYAML"],
+        # The same ROS 2 from PyPI, for machines without a ROS install (one of the two).
+        "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces"],
+        "ros-jazzy": ["ros-rclpy[fastrtps]==7.1.6", "ros-common-interfaces==5.3.6"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        share("launch", "*"),
+        share("config", "*"),
+        share("config/train", "*"),
+        *(share(str(folder), "*") for folder in sorted(Path("models").iterdir()) if folder.is_dir()),
+    ],
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "fusion_node = sage_fusion_ros.nodes.fusion_node:main",
+            "replay_node = sage_fusion_ros.nodes.replay_node:main",
+            "sage-fusion = sage_fusion_ros.cli.main:main",
+        ]
+    },
+)
