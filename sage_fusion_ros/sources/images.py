@@ -1,0 +1,116 @@
+"""Image files as arrays. A truncated file is an error: OpenCV would return the missing part as grey and say nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sage_fusion_ros.errors import SourceError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
+
+# A palette image ("ironbow") differs between its channels in most pixels; a grey one saved as a colour JPEG hardly.
+_CHANNEL_TOLERANCE = 24
+_COLOURED_SHARE = 0.05
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Reads a colour image; grey files become three equal channels.
+
+    Returns:
+        uint8 HxWx3 in the order red, green, blue.
+
+    Raises:
+        SourceError: When the file is missing, truncated or no image.
+    """
+    bgr = _decode(path, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def read_thermal(path: Path) -> npt.NDArray[np.generic]:
+    """Reads a thermal image with the depth it has on disk.
+
+    Returns:
+        HxW as uint8 or uint16 (float32 from a float TIFF). Files with three equal channels become one channel.
+
+    Raises:
+        SourceError: When the file is missing, truncated, no image, or a false-colour picture, whose colours can't be
+            turned back into temperatures.
+    """
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 3 and image.shape[2] in (2, 4):
+        image = image[:, :, :-1]
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim == 3:
+        image = single_channel(image, str(path))
+    if image.dtype == np.float64:
+        image = image.astype(np.float32)
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise SourceError(f"'{path}' holds {image.dtype} pixels; expected 8 or 16 bit unsigned, or float")
+    return np.ascontiguousarray(image)
+
+
+def single_channel(image: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
+    """The one channel of a grey image stored as HxWx3.
+
+    Raises:
+        SourceError: When the channels differ, as in a false-colour picture.
+    """
+    if image.dtype == np.uint8:
+        spread = cv2.max(cv2.absdiff(image[:, :, 0], image[:, :, 1]), cv2.absdiff(image[:, :, 1], image[:, :, 2]))
+        if np.count_nonzero(spread > _CHANNEL_TOLERANCE) > _COLOURED_SHARE * spread.size:
+            raise SourceError(
+                f"'{name}' is a colour image, so it is no thermal image or a false-colour one; "
+                "give the camera's grey output instead"
+            )
+    return image[:, :, 1]
+
+
+def _decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise SourceError(f"'{path}' can't be read: {error.strerror or error}") from error
+    reason = _damage(data)
+    if reason:
+        raise SourceError(f"'{path}' is damaged: {reason}")
+    image = None
+    with contextlib.suppress(cv2.error):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None or image.size == 0:
+        raise SourceError(f"'{path}' is not an image OpenCV can read")
+    return image
+
+
+def _damage(data: bytes) -> str | None:
+    """What is wrong with the bytes of a JPEG or PNG file, or None."""
+    if not data:
+        return "it is empty"
+    if data.startswith(b"\xff\xd8"):
+        # Image data escapes 0xff, so after the last start of scan the only end-of-image marker is the real one.
+        return None if data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") else "the JPEG data ends early"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _png_damage(data)
+    return None
+
+
+def _png_damage(data: bytes) -> str | None:
+    position = 8
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4], "big")
+        end = position + 8 + length
+        kind = data[position + 4 : position + 8]
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return f"a checksum of the PNG is wrong (chunk {kind.decode('latin-1')})"
+        if kind == b"IEND":
+            return None
+        position = end + 4
+    return "the PNG data ends early"
