@@ -1,0 +1,214 @@
+"""recorder_node: writes down one run of fusion_node, for `sage-fusion demo` and for tests that need proof.
+
+It subscribes to what fusion_node publishes and writes JSON lines, one event each, to `output_path`/recording.jsonl, and
+a limited number of fused images, spread over the run, as PNG beside it. The executor only takes times and puts events
+into a queue; one thread writes them, so that a slow disk or a PNG never shows in the measured latency.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, TimeReference
+
+RECORDING = "recording.jsonl"
+DEBUG_VALUES = ("processing_time_ms", "pipeline_latency_ms", "cyclic_time_ms", "pair_dt_ms")
+STATE_PERIOD_S = 0.25
+FLUSH_PERIOD_S = 0.2
+WAITING_IMAGES = 4
+"""Images that may wait for the disk; further ones are left out, and memory stays bounded."""
+
+
+class RecordWriter:
+    """One thread that appends events to a file and writes images; `close` writes what is left and ends it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._images: queue.Queue[tuple[int, str, np.ndarray]] = queue.Queue(WAITING_IMAGES)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / RECORDING).open("w", encoding="utf-8")
+        self._thread = threading.Thread(target=self._run, name="recorder-writer")
+        self._thread.start()
+
+    def event(self, kind: str, **fields: Any) -> None:
+        """Queues one event; never blocks."""
+        self._events.put({"event": kind, **fields})
+
+    def image(self, stamp_ns: int, name: str, rgb: np.ndarray) -> bool:
+        """Queues an image, uint8 HxWx3 RGB. False where too many are waiting already: it is then left out."""
+        try:
+            self._images.put_nowait((stamp_ns, name, rgb))
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Writes everything queued and closes the file."""
+        self._events.put(None)
+        self._thread.join()
+        self._file.close()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            try:
+                event = self._events.get(timeout=FLUSH_PERIOD_S)
+                while event is not None:
+                    self._file.write(json.dumps(event) + "\n")
+                    event = self._events.get_nowait()
+                open_ = False
+            except queue.Empty:
+                pass
+            self._save_images()
+            self._file.flush()
+
+    def _save_images(self) -> None:
+        while not self._images.empty():
+            stamp_ns, name, rgb = self._images.get()
+            if cv2.imwrite(str(self._folder / name), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
+                self._file.write(json.dumps({"event": "frame", "stamp_ns": stamp_ns, "file": name}) + "\n")
+
+
+class RecorderNode(Node):
+    """Takes times and stamps of everything fusion_node sends.
+
+    Parameters:
+        output_path: Folder to write to; made where it is missing.
+        fusion_node: Full name of the node to record.
+        images.count: Fused images to keep at most.
+        images.period_s: Seconds between two kept images; the first fused image is always kept.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("recorder_node")
+        folder = Path(self.declare_parameter("output_path", "recording").value)
+        target = self.declare_parameter("fusion_node", "/fusion_node").value
+        self._images_left = int(self.declare_parameter("images.count", 24).value)
+        self._image_period_ns = int(float(self.declare_parameter("images.period_s", 0.5).value) * 1e9)
+        self._next_image_ns = 0
+        self._writer = RecordWriter(folder)
+        self._state = ""
+        self._ready = False
+        self._counts = {"fused": 0, "pair": 0}
+
+        # Deep and reliable: what is lost here would be counted as lost by the node.
+        images = QoSProfile(depth=16, reliability=ReliabilityPolicy.RELIABLE)
+        values = QoSProfile(depth=256, reliability=ReliabilityPolicy.RELIABLE)
+        self._fused = self.create_subscription(Image, f"{target}/output/fused", self._on_fused, images)
+        self._pairs = self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, values)
+        value_type = debug_value_type()
+        for name in DEBUG_VALUES:
+            self.create_subscription(
+                value_type, f"{target}/debug/{name}", lambda message, name=name: self._on_value(name, message), values
+            )
+        self._get_state = self.create_client(GetState, f"{target}/get_state")
+        self._asked: Any = None
+        self._ask = self.create_timer(STATE_PERIOD_S, self._ask_state)
+
+    def close(self) -> None:
+        """Writes the last event and ends the writing thread."""
+        self._writer.event("finished", **self._counts)
+        self._writer.close()
+
+    def _on_fused(self, message: Image) -> None:
+        arrival, stamp = time.time_ns(), to_ns(message.header.stamp)
+        self._counts["fused"] += 1
+        self._writer.event("fused", stamp_ns=stamp, arrival_ns=arrival)
+        if arrival >= self._next_image_ns and self._images_left > 0:
+            rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+            rgb = rgb[:, : message.width * 3].reshape(message.height, message.width, 3)
+            if self._writer.image(stamp, f"{stamp}.png", rgb):
+                self._images_left -= 1
+                self._next_image_ns = arrival + self._image_period_ns
+
+    def _on_pair(self, message: TimeReference) -> None:
+        self._counts["pair"] += 1
+        self._writer.event("pair", rgb_ns=to_ns(message.header.stamp), thermal_ns=to_ns(message.time_ref))
+
+    def _on_value(self, name: str, message: Any) -> None:
+        self._writer.event("value", name=name, value=message.data, arrival_ns=time.time_ns())
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        statuses = [
+            {
+                "name": status.name,
+                "level": status.level[0],
+                "message": status.message,
+                "values": {pair.key: pair.value for pair in status.values},
+            }
+            for status in message.status
+        ]
+        self._writer.event("diagnostics", arrival_ns=time.time_ns(), statuses=statuses)
+
+    def _ask_state(self) -> None:
+        if self._state == "active" and not self._ready and self._fused.get_publisher_count():
+            self._ready = True
+            self._writer.event("ready", arrival_ns=time.time_ns())
+            self._ask.cancel()
+        elif self._asked is None and self._get_state.service_is_ready():
+            self._asked = self._get_state.call_async(GetState.Request())
+            self._asked.add_done_callback(self._on_state)
+
+    def _on_state(self, future: Any) -> None:
+        self._asked = None
+        state = future.result().current_state.label
+        if state != self._state:
+            self._state = state
+            self._writer.event("state", state=state, arrival_ns=time.time_ns())
+
+
+def debug_value_type() -> type:
+    """Message type of the debug values: Autoware's where it is installed, as fusion_node has it."""
+    try:
+        from autoware_internal_debug_msgs.msg import Float64Stamped  # type: ignore[import-not-found]
+    except ImportError:
+        from std_msgs.msg import Float64
+
+        return Float64
+    return Float64Stamped
+
+
+def to_ns(stamp: Any) -> int:
+    """Nanoseconds of a builtin_interfaces Time."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def main() -> None:
+    """Records until SIGINT or SIGTERM; a second one changes nothing."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    node = RecorderNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    except ExternalShutdownException:
+        pass
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
