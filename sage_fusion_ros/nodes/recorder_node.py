@@ -23,6 +23,7 @@ from lifecycle_msgs.srv import GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
 RECORDING = "recording.jsonl"
@@ -109,8 +110,9 @@ class RecorderNode(Node):
         # Deep and reliable: what is lost here would be counted as lost by the node.
         images = QoSProfile(depth=16, reliability=ReliabilityPolicy.RELIABLE)
         values = QoSProfile(depth=256, reliability=ReliabilityPolicy.RELIABLE)
-        self._fused = self.create_subscription(Image, f"{target}/output/fused", self._on_fused, images)
-        self._pairs = self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
+        self._fused_topic = f"{target}/output/fused"
+        self.create_subscription(Image, self._fused_topic, self._on_fused, images)
+        self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, values)
         value_type = debug_value_type()
         for name in DEBUG_VALUES:
@@ -157,7 +159,7 @@ class RecorderNode(Node):
         self._writer.event("diagnostics", arrival_ns=time.time_ns(), statuses=statuses)
 
     def _ask_state(self) -> None:
-        if self._state == "active" and not self._ready and self._fused.get_publisher_count():
+        if self._state == "active" and not self._ready and self.count_publishers(self._fused_topic):
             self._ready = True
             self._writer.event("ready", arrival_ns=time.time_ns())
             self._ask.cancel()
@@ -194,7 +196,7 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = RecorderNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -1,0 +1,142 @@
+"""Plots of one run as inline SVG that takes its colours from the page, so that it reads on light and on dark."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Series = npt.NDArray[np.float64]
+
+# matplotlib wants fixed colours; these stand for the page's own and are replaced by them in the SVG.
+INK, GRID, MAIN, SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
+PAGE_COLOURS = {INK: "var(--ink)", GRID: "var(--line)", MAIN: "var(--main)", SECOND: "var(--second)"}
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sage",
+    "font.family": "sans-serif",
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GRID,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def latency_plot(seconds: Series, latency_ms: Series) -> str:
+    """Latency of every fused image over the run, with its median and 95th percentile as lines.
+
+    Args:
+        seconds: N arrival times since the first, in seconds.
+        latency_ms: N latencies in milliseconds.
+
+    Returns:
+        An <svg> element.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes("latency in ms")
+        axes.plot(seconds, latency_ms, ".", markersize=3, color=MAIN)
+        for percent, dash in ((50, "-"), (95, "--")):
+            value = float(np.percentile(latency_ms, percent))
+            axes.axhline(value, color=SECOND, linestyle=dash, linewidth=1.2)
+            axes.annotate(
+                f"p{percent} {value:.0f}",
+                (1.0, value),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, -4 if percent == 50 else 2),
+                textcoords="offset points",
+                color=INK,
+                fontsize=10,
+            )
+        axes.set_ylim(0, max(1.0, float(np.percentile(latency_ms, 99.5)) * 1.25))
+        return _svg(figure)
+
+
+def rate_plot(seconds: Series, asked_hz: float | None) -> str:
+    """Fused images per second, counted in windows of one second, with the rate of the source as a line.
+
+    Args:
+        seconds: N arrival times since the first, in seconds.
+        asked_hz: Rate of the source in Hz, or None where it is unknown.
+
+    Returns:
+        An <svg> element.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes("fused images per second")
+        middles, rate = windowed_rate(seconds)
+        axes.plot(middles, rate, color=MAIN, linewidth=1.6)
+        top = float(rate.max(initial=1.0))
+        if asked_hz:
+            axes.axhline(asked_hz, color=SECOND, linestyle="--", linewidth=1.2)
+            axes.annotate(
+                "source",
+                (1.0, asked_hz),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, -4),
+                textcoords="offset points",
+                color=INK,
+                fontsize=10,
+            )
+            top = max(top, asked_hz)
+        axes.set_ylim(0, top * 1.25)
+        return _svg(figure)
+
+
+def windowed_rate(seconds: Series, window_s: float = 1.0, step_s: float = 0.25) -> tuple[Series, Series]:
+    """Events per second in a window that moves over the run.
+
+    Args:
+        seconds: N sorted times in seconds.
+        window_s: Width of the window; a shorter run is one window.
+        step_s: Distance of two windows.
+
+    Returns:
+        Middles of the windows in seconds and the rate in each in Hz, both M long.
+    """
+    if seconds.size < 2:
+        return np.zeros(0), np.zeros(0)
+    width = min(window_s, float(seconds[-1] - seconds[0]))
+    starts = np.arange(seconds[0], seconds[-1] - width + 1e-9, step_s)
+    counts = np.searchsorted(seconds, starts + width) - np.searchsorted(seconds, starts)
+    return starts + width / 2, counts / width
+
+
+def _axes(label: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("seconds since the first fused image")
+    axes.set_ylabel(label)
+    axes.grid(axis="y", linewidth=0.8)
+    axes.tick_params(length=0)
+    return figure, axes
+
+
+def _svg(figure: Figure) -> str:
+    figure.patch.set_alpha(0)
+    figure.axes[0].patch.set_alpha(0)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for fixed, colour in PAGE_COLOURS.items():
+        text = text.replace(fixed, colour)
+    # Several plots share one page: ids have to differ, and the width is the page's to choose.
+    prefix = re.sub(r"\W+", "-", figure.axes[0].get_ylabel())
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", text)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
+    )
