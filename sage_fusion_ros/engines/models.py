@@ -66,7 +66,7 @@ def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task:
     actual = sha256_of(path)
     if actual != card.sha256:
         raise ModelError(
-            f"model file {path} has the sha256 {actual}, its card says {card.sha256}: the file is damaged or is not the "
-            "one the card describes; copy the folder again, or export the model anew"
+            f"model file {path} has the sha256 {actual}, its card says {card.sha256}: the file is damaged or is not "
+            "the one the card describes; copy the folder again, or export the model anew"
         )
     return ModelFolder(card, path)

@@ -1,0 +1,227 @@
+"""ONNX Runtime engine: TensorRT, CUDA or CPU, and the proof of where the graph really ran."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sage_fusion_ros.engines.base import Array, EngineInfo
+from sage_fusion_ros.engines.card import Tensor
+from sage_fusion_ros.engines.models import ModelFolder
+from sage_fusion_ros.errors import EngineError, ModelError
+
+DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+# Shape arithmetic stays on the host by design even when every heavy node runs on the GPU.
+HOST_OPS = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "Range", "Size", "Floor"}
+
+logger = logging.getLogger(__name__)
+
+
+def _onnxruntime() -> Any:
+    """Imports onnxruntime, refusing the two installations that look right and are not.
+
+    Raises:
+        EngineError: It is missing, or onnxruntime and onnxruntime-gpu are both installed (CUDA is then lost silently).
+    """
+    installed = {name: version for name in ("onnxruntime", "onnxruntime-gpu") if (version := _version(name))}
+    if len(installed) == 2:
+        raise EngineError(
+            "onnxruntime and onnxruntime-gpu are both installed, which overwrite each other and lose CUDA: "
+            "pip uninstall both, then install one of sage_fusion_ros[cpu] and sage_fusion_ros[gpu]"
+        )
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(
+            f"onnxruntime can't be imported ({error}): pip install 'sage_fusion_ros[cpu]' or 'sage_fusion_ros[gpu]'"
+        ) from error
+    return onnxruntime
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class OnnxEngine:
+    """A model in ONNX Runtime, checked against its card and warm.
+
+    Args:
+        model: The verified model folder.
+        device: "auto" (CUDA where it works, else CPU), "cuda", "tensorrt" or "cpu".
+        allow_cpu: Take the CPU when the GPU that was asked for can't be had, with a note, instead of failing.
+        threads: Threads inside an operator on the CPU; 0 lets ONNX Runtime take every core.
+        spinning: Let idle threads spin: lower latency when nothing else needs the cores.
+        warm_up_size: Height and width of the warm-up images, best the cameras' own.
+
+    Raises:
+        ModelError: The file is no valid network or does not take and give what its card says.
+        EngineError: The device can't be had, or nodes of the graph run elsewhere.
+    """
+
+    def __init__(
+        self,
+        model: ModelFolder,
+        device: str = "auto",
+        *,
+        allow_cpu: bool = False,
+        threads: int = 0,
+        spinning: bool = False,
+        warm_up_size: tuple[int, int] = (480, 640),
+    ) -> None:
+        if device not in DEVICES:
+            raise EngineError(f"engine.device is '{device}'; expected one of {', '.join(DEVICES)}")
+        self._ort = _onnxruntime()
+        self._model = model
+        self._threads = threads
+        self._spinning = spinning
+        self._warm_up_size = warm_up_size
+        self._session: Any = None
+        wanted = device
+        if device == "auto":
+            wanted = "cuda" if PROVIDERS["cuda"] in self._ort.get_available_providers() else "cpu"
+        try:
+            self.info = self._start(wanted)
+        except EngineError as error:
+            self.close()
+            if wanted == "cpu" or not (device == "auto" or allow_cpu):
+                raise
+            logger.warning("%s; the CPU is used", error)
+            self.info = self._start("cpu", note=str(error))
+
+    def run(self, feeds: dict[str, Array]) -> list[Array]:
+        """Runs the network once.
+
+        Args:
+            feeds: Arrays by input name, of the card's dtype, N1HW for fusion.
+
+        Returns:
+            The outputs in the card's order.
+        """
+        outputs: list[Array] = self._session.run(self._output_names, feeds)
+        return outputs
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+    def _start(self, device: str, note: str = "") -> EngineInfo:
+        provider = PROVIDERS[device]
+        available = self._ort.get_available_providers()
+        if provider not in available:
+            raise EngineError(
+                f"engine.device is '{device}', but this onnxruntime {self._ort.__version__} has only "
+                f"{', '.join(available)}: install sage_fusion_ros[gpu] in place of [cpu], or set engine.allow_cpu"
+            )
+        if device != "cpu" and hasattr(self._ort, "preload_dlls"):
+            self._ort.preload_dlls()
+        self._ort.set_default_logger_severity(3)
+        with tempfile.TemporaryDirectory(prefix="sage_fusion_profile_") as folder:
+            self._session = self._create_session(device, Path(folder) / "placement")
+            self._check_against_card()
+            self._warm_up()
+            operators = _executed_operators(Path(self._session.end_profiling()))
+        placement = Counter(provider for _, provider in operators)
+        info = EngineInfo(
+            library=f"onnxruntime {self._ort.__version__}",
+            device=device,
+            provider=placement.most_common(1)[0][0] if placement else provider,
+            placement=dict(placement),
+            note=note,
+        )
+        if device != "cpu":
+            astray = sorted({op for op, where in operators if where == PROVIDERS["cpu"]} - HOST_OPS)
+            if astray or placement[provider] == 0:
+                raise EngineError(
+                    f"engine.device is '{device}', but the graph ran as {dict(placement)}"
+                    + (f", with {', '.join(astray)} on the CPU" if astray else "")
+                    + ": check the driver and the CUDA libraries of onnxruntime-gpu, or set engine.allow_cpu"
+                )
+        return info
+
+    def _create_session(self, device: str, profile: Path) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._spinning else "0")
+        options.log_severity_level = 3
+        # The profile of the warm-up is the only record of where each node ran; end_profiling() turns it off.
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+        providers: list[Any] = [PROVIDERS["cpu"]]
+        if device == "cuda":
+            providers.insert(0, PROVIDERS["cuda"])
+        elif device == "tensorrt":
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sage_fusion_ros" / "tensorrt"
+            cache = cache / self._model.card.sha256[:16]  # an engine of another model must never be taken
+            cache.mkdir(parents=True, exist_ok=True)
+            trt = {
+                "trt_engine_cache_enable": True,
+                "trt_engine_cache_path": str(cache),
+                "trt_timing_cache_enable": True,
+            }
+            providers[:0] = [(PROVIDERS["tensorrt"], trt), PROVIDERS["cuda"]]
+        try:
+            return self._ort.InferenceSession(str(self._model.path), options, providers=providers)
+        except Exception as error:  # onnxruntime's errors have no common public base
+            if device == "cpu":
+                raise ModelError(f"model file {self._model.path} can't be loaded as a network: {error}") from error
+            raise EngineError(f"engine.device is '{device}', which failed to start: {error}") from error
+
+    def _check_against_card(self) -> None:
+        """The graph must take and give exactly the tensors that the card names."""
+        for side, declared, actual in (
+            ("takes", self._model.card.inputs, self._session.get_inputs()),
+            ("gives", self._model.card.outputs, self._session.get_outputs()),
+        ):
+            found = {tensor.name: tensor.type for tensor in actual}
+            expected = {tensor.name: _ort_type(tensor) for tensor in declared}
+            if found != expected:
+                raise ModelError(f"model file {self._model.path} {side} {found}; its card says {expected}")
+        self._output_names = [tensor.name for tensor in self._model.card.outputs]
+
+    def _warm_up(self) -> None:
+        multiple = self._model.card.size_multiple
+        height, width = (-(-side // multiple) * multiple for side in self._warm_up_size)
+        rng = np.random.default_rng(0)
+        feeds = {}
+        for tensor in self._model.card.inputs:
+            low, high = tensor.range
+            feeds[tensor.name] = rng.uniform(low, high, (1, 1, height, width)).astype(tensor.dtype)
+        try:
+            for _ in range(3):
+                outputs = self.run(feeds)
+        except Exception as error:  # onnxruntime's errors have no common public base
+            raise ModelError(f"model file {self._model.path} failed on a {width}x{height} pair: {error}") from error
+        for tensor, output in zip(self._model.card.outputs, outputs, strict=True):
+            if output.shape[-2:] != (height, width) or not np.isfinite(output).all():
+                raise ModelError(
+                    f"model file {self._model.path} gave '{tensor.name}' of shape {output.shape} for a "
+                    f"{width}x{height} pair; expected finite values in the pair's size"
+                )
+
+
+def _ort_type(tensor: Tensor) -> str:
+    return {"float32": "tensor(float)", "float16": "tensor(float16)", "uint8": "tensor(uint8)"}.get(
+        tensor.dtype, tensor.dtype
+    )
+
+
+def _executed_operators(profile: Path) -> list[tuple[str, str]]:
+    """Operator and provider of every node in an ONNX Runtime profile, each node once."""
+    nodes = {}
+    for event in json.loads(profile.read_text(encoding="utf-8")):
+        details = event.get("args", {})
+        if event.get("cat") == "Node" and "provider" in details:
+            nodes[details.get("node_index", event["name"])] = (details.get("op_name", "?"), details["provider"])
+    return list(nodes.values())

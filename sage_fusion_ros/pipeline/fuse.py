@@ -1,0 +1,123 @@
+"""Fuses one RGB and one thermal image with a fusion model: the network sees luma, colour is carried around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sage_fusion_ros.engines.base import Engine
+from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCard
+from sage_fusion_ros.engines.models import find_model
+from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.errors import ImageFormatError, ModelError
+
+_TO_UNIT = np.float32(1 / 255)
+_MIN_SIDE = 8  # below this the networks' pooling has nothing left to pool
+
+
+class Fuser:
+    """A fusion model behind the call `fuse`.
+
+    Colour: the network fuses luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) with the thermal image, and the change
+    of luma is added to R, G and B alike. That equals replacing Y in YCbCr while Cb and Cr stay, without their rounding.
+    """
+
+    def __init__(self, engine: Engine, card: ModelCard) -> None:
+        if (card.inputs, card.outputs) != (FUSION_INPUTS, FUSION_OUTPUTS):
+            raise ModelError(
+                f"model {card.name} takes {[t.name for t in card.inputs]} and gives {[t.name for t in card.outputs]}; a "
+                f"fusion model takes {[t.name for t in FUSION_INPUTS]} and gives {[t.name for t in FUSION_OUTPUTS]}, all "
+                "float32 in 0..1"
+            )
+        self.engine = engine
+        self.card = card
+        self._scratch: dict[str, npt.NDArray[Any]] = {}
+
+    def fuse(self, rgb: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Fuses one registered pair.
+
+        Args:
+            rgb: uint8 HxWx3 RGB.
+            thermal: uint8 HxW, of the same height and width, white is hot.
+
+        Returns:
+            uint8 HxWx3 RGB.
+
+        Raises:
+            ImageFormatError: The sizes differ or are too small for the network.
+        """
+        height, width = thermal.shape
+        if rgb.shape != (height, width, 3):
+            raise ImageFormatError(f"RGB is {rgb.shape} and thermal is {thermal.shape}; register the pair first")
+        if min(height, width) < _MIN_SIDE:
+            raise ImageFormatError(f"size {width}x{height} is too small to fuse; each side needs {_MIN_SIDE} pixels")
+        luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
+        fused_luma = self.engine.run(feeds)[0][0, 0, :height, :width]
+        change = np.multiply(fused_luma, np.float32(255), out=self._buffer("change", (height, width), np.float32))
+        np.subtract(change, luma, out=change)
+        return _add_to_channels(rgb, change)
+
+    def _to_tensor(self, name: str, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """uint8 HxW in 0..255 to float32 1x1xHxW in 0..1, edge-padded to the card's multiple."""
+        multiple = self.card.size_multiple
+        height, width = image.shape
+        bottom, right = -height % multiple, -width % multiple
+        if bottom or right:
+            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        tensor = self._buffer(name, image.shape, np.float32)
+        np.multiply(image, _TO_UNIT, out=tensor)
+        return tensor[None, None]
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        buffer = self._scratch.get(name)
+        if buffer is None or buffer.shape != shape:
+            buffer = self._scratch[name] = np.empty(shape, dtype)
+        return buffer
+
+    def close(self) -> None:
+        """Frees the model."""
+        self.engine.close()
+
+
+def _add_to_channels(rgb: npt.NDArray[np.uint8], change: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Adds a change of luma to the three channels, rounded and clipped; saturated in 16 bits on the way, which is exact."""
+    steps = cv2.merge([np.rint(change).astype(np.int16)] * 3)
+    return np.asarray(cv2.add(rgb, steps, dtype=cv2.CV_8U), np.uint8)
+
+
+def load_fuser(
+    model: str | Path,
+    *,
+    device: str = "auto",
+    models_path: Iterable[str | Path] = (),
+    allow_cpu: bool = False,
+    threads: int = 0,
+    spinning: bool = False,
+    warm_up_size: tuple[int, int] = (480, 640),
+) -> Fuser:
+    """Finds, verifies, loads and warms a fusion model.
+
+    Args:
+        model: Name or folder.
+        device: "auto", "cuda", "tensorrt" or "cpu".
+        models_path: Folders searched before the package's own models/.
+        allow_cpu: Take the CPU where the GPU that was asked for can't be had.
+        threads: CPU threads inside an operator; 0 takes every core.
+        spinning: Let idle threads spin.
+        warm_up_size: Height and width of the warm-up pair.
+
+    Raises:
+        ModelError: The model is missing, damaged or no fusion model.
+        EngineError: The device can't be had.
+    """
+    folder = find_model(model, models_path, task="fusion")
+    engine = OnnxEngine(
+        folder, device, allow_cpu=allow_cpu, threads=threads, spinning=spinning, warm_up_size=warm_up_size
+    )
+    return Fuser(engine, folder.card)
