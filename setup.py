@@ -8,9 +8,9 @@ from setuptools import find_packages, setup
 NAME = "sage_fusion_ros"
 
 
-def share(folder: str, pattern: str) -> tuple[str, list[str]]:
-    """One data_files entry that installs files of a folder into the package's share folder."""
-    return (f"share/{NAME}/{folder}", sorted(f for f in glob(f"{folder}/{pattern}") if Path(f).is_file()))
+def share(folder: str) -> tuple[str, list[str]]:
+    """One data_files entry that installs the files of a folder into the package's share folder."""
+    return (f"share/{NAME}/{folder}", sorted(path for path in glob(f"{folder}/*") if Path(path).is_file()))
 
 
 setup(
@@ -30,19 +30,17 @@ setup(
         "bags": ["rosbags"],
         "report": ["matplotlib", "jinja2"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
-        "test": ["pytest<9", "pytest-timeout", "hypothesis"],
+        # launch_testing's plugin, loaded into every pytest of a sourced ROS shell, does not run under pytest 9.
+        "test": ["pytest<9", "pytest-timeout", "hypothesis", "colcon-common-extensions", "catkin_pkg", "build"],
         "lint": ["ruff", "mypy", "import-linter", "types-PyYAML"],
         # The same ROS 2 from PyPI, for machines without a ROS install (one of the two).
-        "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces"],
+        "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1"],
         "ros-jazzy": ["ros-rclpy[fastrtps]==7.1.6", "ros-common-interfaces==5.3.6"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        share("launch", "*"),
-        share("config", "*"),
-        share("config/train", "*"),
-        *(share(str(folder), "*") for folder in sorted(Path("models").iterdir()) if folder.is_dir()),
+        *(share(folder) for folder in ["launch", "config", "config/train", "models", *sorted(glob("models/*/"))]),
     ],
     zip_safe=False,
     entry_points={
