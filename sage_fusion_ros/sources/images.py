@@ -28,7 +28,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         SourceError: When the file is missing, truncated or no image.
     """
-    bgr = _decode(path, cv2.IMREAD_COLOR)
+    bgr = decode_file(_bytes(path), cv2.IMREAD_COLOR, str(path))
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -42,7 +42,7 @@ def read_thermal(path: Path) -> npt.NDArray[np.generic]:
         SourceError: When the file is missing, truncated, no image, or a false-colour picture, whose colours can't be
             turned back into temperatures.
     """
-    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    image = decode_file(_bytes(path), cv2.IMREAD_UNCHANGED, str(path))
     if image.ndim == 3 and image.shape[2] in (2, 4):
         image = image[:, :, :-1]
     if image.ndim == 3 and image.shape[2] == 1:
@@ -69,23 +69,40 @@ def single_channel(image: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.
                 f"'{name}' is a colour image, so it is no thermal image or a false-colour one; "
                 "give the camera's grey output instead"
             )
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
     return image[:, :, 1]
 
 
-def _decode(path: Path, flags: int) -> npt.NDArray[np.generic]:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise SourceError(f"'{path}' can't be read: {error.strerror or error}") from error
+def decode_file(data: bytes, flags: int, name: str) -> npt.NDArray[np.generic]:
+    """Decodes the bytes of an image file.
+
+    Args:
+        data: The whole file.
+        flags: OpenCV's IMREAD_ flags.
+        name: What error messages call it.
+
+    Returns:
+        What cv2.imdecode gives: colours in the order blue, green, red.
+
+    Raises:
+        SourceError: When the data is empty, truncated or no image.
+    """
     reason = _damage(data)
     if reason:
-        raise SourceError(f"'{path}' is damaged: {reason}")
+        raise SourceError(f"'{name}' is damaged: {reason}")
     image = None
     with contextlib.suppress(cv2.error):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None or image.size == 0:
-        raise SourceError(f"'{path}' is not an image OpenCV can read")
+        raise SourceError(f"'{name}' is not an image OpenCV can read")
     return image
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SourceError(f"'{path}' can't be read: {error.strerror or error}") from error
 
 
 def _damage(data: bytes) -> str | None:

@@ -8,16 +8,16 @@ from pathlib import Path
 from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.sources.images import SUFFIXES
 
-# (layout, RGB folder, thermal folder), lower case. The first that is there wins.
+# (RGB folder, thermal folder), lower case. The first that is there wins.
 _LAYOUTS = (
-    ("rgb/thermal", "rgb", "thermal"),
-    ("LLVIP", "visible", "infrared"),
-    ("M3FD", "vis", "ir"),
-    ("MSRS", "vi", "ir"),
-    ("RoadScene", "crop_lr_visible", "cropinfrared"),
-    ("RoadScene", "crop_hr_visible", "cropinfrared"),
-    ("rgb/thermal", "rgb", "ir"),
-    ("rgb/thermal", "visible", "thermal"),
+    ("rgb", "thermal"),
+    ("visible", "infrared"),
+    ("vis", "ir"),
+    ("vi", "ir"),
+    ("crop_lr_visible", "cropinfrared"),
+    ("crop_hr_visible", "cropinfrared"),
+    ("rgb", "ir"),
+    ("visible", "thermal"),
 )
 _DEPTH = 2
 
@@ -42,7 +42,7 @@ class PairListing:
     """The pairs of a folder.
 
     Attributes:
-        layout: Which layout was recognised.
+        layout: The names of the two folders that were recognised, for example 'visible + infrared'.
         pairs: Sorted by name.
         skipped: Files without a partner or with a name that occurs twice, as (relative path, reason).
     """
@@ -52,12 +52,16 @@ class PairListing:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def find_pairs(root: Path) -> PairListing:
+def find_pairs(root: Path, suffixes: frozenset[str] = SUFFIXES) -> PairListing:
     """Finds pairs by folder names (any case) and equal file stems.
 
     Known are LLVIP (visible/, infrared/ with train/ and test/ inside), M3FD (Vis/, Ir/), MSRS (vi/, ir/, also below
     train/ and test/), RoadScene (crop_LR_visible/, cropinfrared/) and plain rgb/ + thermal/. A folder of such folders,
     one per clip, works too; then the names start with the clip's.
+
+    Args:
+        root: The folder.
+        suffixes: Lower-case endings of the files that count, with the dot; image files by default.
 
     Raises:
         SourceError: When the folder is missing, has no known layout, or no file has a partner.
@@ -74,19 +78,20 @@ def find_pairs(root: Path) -> PairListing:
         )
     pairs: list[PairPath] = []
     skipped: list[tuple[str, str]] = []
-    for _, rgb_folder, thermal_folder in found:
-        _match(root, rgb_folder, thermal_folder, pairs, skipped)
+    for rgb_folder, thermal_folder in found:
+        _match(root, (rgb_folder, thermal_folder), suffixes, pairs, skipped)
     if not pairs:
-        reason = f"{len(skipped)} files have no partner with the same name" if skipped else "the folders hold no images"
-        raise SourceError(f"'{root}' holds no pairs in '{found[0][1]}' and '{found[0][2]}': {reason}")
-    return PairListing(found[0][0], sorted(pairs, key=lambda pair: pair.name), sorted(skipped))
+        reason = f"{len(skipped)} files have no partner of the same name" if skipped else "no files to read in them"
+        raise SourceError(f"'{root}' holds no pairs in '{found[0][0].name}' and '{found[0][1].name}': {reason}")
+    layout = " + ".join(folder.name for folder in found[0])
+    return PairListing(layout, sorted(pairs, key=lambda pair: pair.name), sorted(skipped))
 
 
-def _layouts_below(folder: Path, depth: int) -> list[tuple[str, Path, Path]]:
+def _layouts_below(folder: Path, depth: int) -> list[tuple[Path, Path]]:
     children = _subfolders(folder)
-    for layout, rgb, thermal in _LAYOUTS:
+    for rgb, thermal in _LAYOUTS:
         if rgb in children and thermal in children:
-            return [(layout, children[rgb], children[thermal])]
+            return [(children[rgb], children[thermal])]
     if depth == 0:
         return []
     return [found for child in children.values() for found in _layouts_below(child, depth - 1)]
@@ -98,26 +103,30 @@ def _subfolders(folder: Path) -> dict[str, Path]:
 
 
 def _match(
-    root: Path, rgb_folder: Path, thermal_folder: Path, pairs: list[PairPath], skipped: list[tuple[str, str]]
+    root: Path,
+    folders: tuple[Path, Path],
+    suffixes: frozenset[str],
+    pairs: list[PairPath],
+    skipped: list[tuple[str, str]],
 ) -> None:
-    rgb_files = _images(root, rgb_folder, skipped)
-    thermal_files = _images(root, thermal_folder, skipped)
+    rgb_files, thermal_files = (_files(root, folder, suffixes, skipped) for folder in folders)
+    rgb_folder = folders[0]
     prefix = rgb_folder.parent.relative_to(root)
     for stem in rgb_files.keys() | thermal_files.keys():
         rgb, thermal = rgb_files.get(stem), thermal_files.get(stem)
         if rgb is not None and thermal is not None:
             pairs.append(PairPath((prefix / stem).as_posix(), rgb, thermal))
         elif rgb is not None:
-            skipped.append((rgb.relative_to(root).as_posix(), "no thermal image of that name"))
+            skipped.append((rgb.relative_to(root).as_posix(), "no thermal file of that name"))
         elif thermal is not None:
-            skipped.append((thermal.relative_to(root).as_posix(), "no RGB image of that name"))
+            skipped.append((thermal.relative_to(root).as_posix(), "no RGB file of that name"))
 
 
-def _images(root: Path, folder: Path, skipped: list[tuple[str, str]]) -> dict[str, Path]:
-    """The images below a folder by relative path without suffix."""
+def _files(root: Path, folder: Path, suffixes: frozenset[str], skipped: list[tuple[str, str]]) -> dict[str, Path]:
+    """The files below a folder by relative path without suffix."""
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in suffixes or path.name.startswith(".") or not path.is_file():
             continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in files:
