@@ -1,0 +1,94 @@
+# make demo, make test, make lint: each creates the virtual environment it needs, once.
+
+# The Python an existing environment was made with, else python3.
+PYTHON ?= $(or $(shell cat $(VENV)/.python 2>/dev/null),python3)
+SOURCE ?= synthetic
+OUTPUT ?= demo_output
+# Which ROS 2 from PyPI: kilted or jazzy.
+ROS_WHEELS ?= kilted
+# More arguments for pytest, such as: make test TESTS="-k pairing".
+TESTS ?=
+
+ifeq ($(ROS_WHEELS),kilted)
+VENV := .venv
+ROS := ros
+else ifeq ($(ROS_WHEELS),jazzy)
+VENV := .venv-jazzy
+ROS := ros-jazzy
+else
+$(error ROS_WHEELS is '$(ROS_WHEELS)'; it may be kilted or jazzy)
+endif
+
+BIN := $(VENV)/bin
+# A new name, and so a new environment, when another Python is asked for.
+MADE := $(VENV)/.made-with-$(subst /,-,$(PYTHON))
+DEMO_EXTRAS := $(ROS),cpu,bags,report
+TEST_EXTRAS := $(DEMO_EXTRAS),train,test
+LINT_EXTRAS := $(DEMO_EXTRAS),lint
+# One stamp for each set of dependencies; written only after pip has finished.
+DEMO := $(VENV)/.installed-demo
+TEST := $(VENV)/.installed-test
+LINT := $(VENV)/.installed-lint
+
+# A ROS install sourced in this shell would put its own rclpy and libraries in front of the environment's.
+unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX CMAKE_PREFIX_PATH
+unexport COLCON_PREFIX_PATH COLCON_CURRENT_PREFIX RMW_IMPLEMENTATION ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean distclean
+
+help:
+	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
+	@echo "make test                 run every test"
+	@echo "make lint                 check style, types and the layers of the package"
+	@echo "make clean                remove results and caches; make distclean removes the environments too"
+	@echo "Options: PYTHON=python3.11, ROS_WHEELS=kilted|jazzy, OUTPUT=folder"
+
+demo: $(DEMO)
+	@$(BIN)/sage-fusion demo --source "$(SOURCE)" --output "$(OUTPUT)"
+
+test: $(TEST)
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(LINT)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@git ls-files -z '*.py' | xargs -0 wc -l | awk '$$1 > 400 && $$2 != "total" \
+	    { print $$2 ": " $$1 " lines; a file holds at most 400"; long = 1 } END { exit long }'
+	@! git grep -nIE '(^|[^[:alnum:]_.])/(work|root|home/[a-z]+|tmp)/' || { echo "a path of one machine"; exit 1; }
+
+$(MADE):
+	@tools/check_machine.sh "$(PYTHON)"
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	    echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "$(PYTHON)" > $(VENV)/.python && touch $@
+
+# $(call install,EXTRAS): quiet, but never silent about why it failed.
+define install
+	@echo "Installing [$(1)] into $(VENV); the first time takes a few minutes"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]' || { \
+	    echo "The installation failed; the reason stands above. It needs the network (or PIP_INDEX_URL) and can" \
+	    "be started again: make goes on from here." >&2; exit 1; }
+	@touch $@
+endef
+
+$(DEMO): $(MADE) setup.py
+	$(call install,$(DEMO_EXTRAS))
+
+$(TEST): $(DEMO)
+	$(call install,$(TEST_EXTRAS))
+
+$(LINT): $(DEMO)
+	$(call install,$(LINT_EXTRAS))
+
+# What training has left in runs/ stays: it is not made again in a minute.
+clean:
+	rm -rf build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	    .import_linter_cache
+	find sage_fusion_ros test launch tools -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-jazzy
