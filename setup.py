@@ -19,7 +19,7 @@ setup(
     description="Live thermal + RGB fusion for ROS 2",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed"], f"{NAME}.evaluation": ["templates/*"]},
     python_requires=">=3.10",
     # What a robot needs. rclpy comes from the ROS install, or from the extra "ros" where there is none.
     install_requires=["numpy", "opencv-python-headless<5", "pyyaml", "tqdm"],
@@ -47,6 +47,7 @@ setup(
         "console_scripts": [
             "fusion_node = sage_fusion_ros.nodes.fusion_node:main",
             "replay_node = sage_fusion_ros.nodes.replay_node:main",
+            "recorder_node = sage_fusion_ros.nodes.recorder_node:main",
             "sage-fusion = sage_fusion_ros.cli.main:main",
         ]
     },

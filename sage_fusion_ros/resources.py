@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,11 @@ from sage_fusion_ros.errors import SageFusionError
 
 PACKAGE = "sage_fusion_ros"
 
-# Fast DDS 3 (Kilted and later) reads the first name, Fast DDS 2 (Humble, Jazzy) only the second.
-FAST_DDS_PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Fast DDS 3 (Kilted and later) reads the first name and warns of the second; Fast DDS 2 (Humble, Jazzy) reads the
+# second alone, and passes over the first without a word.
+FAST_DDS_3_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+FAST_DDS_2_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+FIRST_RCLPY_WITH_FAST_DDS_3 = 9
 
 
 def share_dir() -> Path:
@@ -45,10 +49,17 @@ def fast_dds_profile(environment: Mapping[str, str] = os.environ) -> dict[str, s
     Returns:
         Variables to add; none where the user has already chosen a Fast DDS profile.
     """
-    if any(environment.get(name) for name in FAST_DDS_PROFILE_VARIABLES):
+    if environment.get(FAST_DDS_3_PROFILE) or environment.get(FAST_DDS_2_PROFILE):
         return {}
-    profile = str(share_dir() / "config" / "fastdds_large_images.xml")
-    return dict.fromkeys(FAST_DDS_PROFILE_VARIABLES, profile)
+    return dict.fromkeys(_fast_dds_variables(), str(share_dir() / "config" / "fastdds_large_images.xml"))
+
+
+def _fast_dds_variables() -> tuple[str, ...]:
+    try:
+        rclpy_major = int(importlib.metadata.version("rclpy").partition(".")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return (FAST_DDS_3_PROFILE, FAST_DDS_2_PROFILE)
+    return (FAST_DDS_3_PROFILE,) if rclpy_major >= FIRST_RCLPY_WITH_FAST_DDS_3 else (FAST_DDS_2_PROFILE,)
 
 
 def _candidates() -> Iterator[Path]:

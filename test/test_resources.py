@@ -76,11 +76,20 @@ def test_nothing_found_names_the_places(tmp_path, lies_in, monkeypatch):
     assert "/nowhere/share/sage_fusion_ros" in str(error.value)
 
 
-def test_fast_dds_profile_is_the_users_where_there_is_one(project):
-    profile = str(project / "config" / "fastdds_large_images.xml")
-    assert resources.fast_dds_profile({}) == {
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
-    }
-    assert resources.fast_dds_profile({"FASTRTPS_DEFAULT_PROFILES_FILE": "mine.xml"}) == {}
-    assert resources.fast_dds_profile({"FASTDDS_DEFAULT_PROFILES_FILE": "mine.xml"}) == {}
+@pytest.mark.parametrize(
+    ("rclpy", "variable"),
+    [
+        ("3.3.15", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # Humble
+        ("7.1.6", "FASTRTPS_DEFAULT_PROFILES_FILE"),  # Jazzy
+        ("9.1.2", "FASTDDS_DEFAULT_PROFILES_FILE"),  # Kilted
+        ("10.0.1", "FASTDDS_DEFAULT_PROFILES_FILE"),
+    ],
+)
+def test_fast_dds_profile_goes_under_the_name_this_release_reads(project, monkeypatch, rclpy, variable):
+    monkeypatch.setattr("importlib.metadata.version", {"rclpy": rclpy}.__getitem__)
+    assert resources.fast_dds_profile({}) == {variable: str(project / "config" / "fastdds_large_images.xml")}
+
+
+@pytest.mark.parametrize("variable", [resources.FAST_DDS_3_PROFILE, resources.FAST_DDS_2_PROFILE])
+def test_the_users_own_profile_stays(variable):
+    assert resources.fast_dds_profile({variable: "mine.xml"}) == {}
