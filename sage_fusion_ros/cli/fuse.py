@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from sage_fusion_ros.errors import ImageFormatError, ParameterError, SageFusionError, SourceError
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
+from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import SUFFIXES, read_rgb, read_thermal
 from sage_fusion_ros.sources.layouts import PairPath, find_pairs
@@ -36,9 +37,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "fuse",
         help="fuse image files or folders offline",
-        description="Fuses an RGB and a thermal image, two folders of them (matched by file name without suffix), or one "
-        "folder in a known layout (rgb/ + thermal/, LLVIP, M3FD, MSRS, RoadScene). Writes PNG files under the RGB files' "
-        "names. Exit code 0: all fused; 1: some skipped, each named; 2: nothing fused.",
+        description="Fuses an RGB and a thermal image, two folders of them (matched by file name without suffix), or "
+        "one folder in a known layout (rgb/ + thermal/, LLVIP, M3FD, MSRS, RoadScene). Writes PNG files under the RGB "
+        "files' names. Exit code 0: all fused; 1: some skipped, each named; 2: nothing fused.",
     )
     parser.add_argument("rgb", type=Path, metavar="A", help="RGB file or folder, or a folder that holds both kinds")
     parser.add_argument("thermal", type=Path, nargs="?", metavar="B", help="thermal file or folder")
@@ -155,9 +156,7 @@ def fuse_files(fuser: Fuser, rgb_file: Path, thermal_file: Path) -> npt.NDArray[
     """
     rgb = read_rgb(rgb_file)
     thermal = ThermalNormaliser()(read_thermal(thermal_file))
-    if thermal.shape != rgb.shape[:2]:
-        thermal = np.asarray(cv2.resize(thermal, rgb.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    return fuser.fuse(rgb, thermal)
+    return fuser.fuse(rgb, resize_to(thermal, *rgb.shape[:2]))
 
 
 def write_png(path: Path, rgb: npt.NDArray[np.uint8]) -> None:

@@ -80,8 +80,8 @@ def build_report(
         settings: What was asked of the nodes.
 
     Returns:
-        Nested dictionary. Of "pairs", "dropped_messages" is what fusion_node counted, by reason, and "not_back" is every
-        pair sent that did not come back fused with equal source index, whatever became of it.
+        Nested dictionary. Of "pairs", "dropped_messages" is what fusion_node counted, by reason, and "not_back" is
+        every pair sent that did not come back fused with equal source index, whatever became of it.
     """
     pairing, engine = run.status("pairing"), run.status("engine")
     reasons = {

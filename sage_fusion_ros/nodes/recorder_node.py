@@ -1,8 +1,8 @@
 """recorder_node: writes down one run of fusion_node, for `sage-fusion demo` and for tests that need proof.
 
-It subscribes to what fusion_node publishes and writes JSON lines, one event each, to `output_path`/recording.jsonl, and
-a limited number of fused images, spread over the run, as PNG beside it. The executor only takes times and puts events
-into a queue; one thread writes them, so that a slow disk or a PNG never shows in the measured latency.
+It subscribes to what fusion_node publishes and writes JSON lines, one event each, to a file, and a limited number of
+fused images, spread over the run, as PNG to a folder. The executor only takes times and puts events into a queue; one
+thread writes them, so that a slow disk or a PNG never shows in the measured latency.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
-RECORDING = "recording.jsonl"
 DEBUG_VALUES = ("processing_time_ms", "pipeline_latency_ms", "cyclic_time_ms", "pair_dt_ms")
 STATE_PERIOD_S = 0.25
 FLUSH_PERIOD_S = 0.2
@@ -37,12 +36,13 @@ WAITING_IMAGES = 4
 class RecordWriter:
     """One thread that appends events to a file and writes images; `close` writes what is left and ends it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, log: Path, images: Path) -> None:
+        self._folder = images
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._images: queue.Queue[tuple[int, str, np.ndarray]] = queue.Queue(WAITING_IMAGES)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / RECORDING).open("w", encoding="utf-8")
+        for folder in (log.parent, images):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._file = log.open("w", encoding="utf-8")
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self._thread.start()
 
@@ -89,7 +89,8 @@ class RecorderNode(Node):
     """Takes times and stamps of everything fusion_node sends.
 
     Parameters:
-        output_path: Folder to write to; made where it is missing.
+        log_path: File of events to write.
+        images.path: Folder for the fused images; made where it is missing.
         fusion_node: Full name of the node to record.
         images.count: Fused images to keep at most.
         images.period_s: Seconds between two kept images; the first fused image is always kept.
@@ -97,12 +98,13 @@ class RecorderNode(Node):
 
     def __init__(self) -> None:
         super().__init__("recorder_node")
-        folder = Path(self.declare_parameter("output_path", "recording").value)
+        log = Path(self.declare_parameter("log_path", "recording.jsonl").value)
+        folder = Path(self.declare_parameter("images.path", "fused").value)
         target = self.declare_parameter("fusion_node", "/fusion_node").value
         self._images_left = int(self.declare_parameter("images.count", 24).value)
         self._image_period_ns = int(float(self.declare_parameter("images.period_s", 0.5).value) * 1e9)
         self._next_image_ns = 0
-        self._writer = RecordWriter(folder)
+        self._writer = RecordWriter(log, folder)
         self._state = ""
         self._ready = False
         self._counts = {"fused": 0, "pair": 0}

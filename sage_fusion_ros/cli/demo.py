@@ -1,0 +1,220 @@
+"""sage-fusion demo: replay_node, fusion_node and a recorder as processes of their own, then a report to look at."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan
+from sage_fusion_ros.cli.demo_run import perform
+from sage_fusion_ros.cli.processes import Signals
+from sage_fusion_ros.errors import ParameterError, SageFusionError
+from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes
+from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
+from sage_fusion_ros.evaluation.recording import read_recording, read_replay_log
+from sage_fusion_ros.evaluation.run_report import build_report, write_page, write_report
+from sage_fusion_ros.sources.base import PairSource
+from sage_fusion_ros.sources.open import open_source
+
+SUCCESS, FAILED = 0, 1
+STILLS_HZ = 2.0
+SYNTHETIC_S = 15.0
+MOMENTS = 6
+MARK = ".sage_fusion_run"
+"""Marks an output folder as one of ours, whose earlier contents may go."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declares the arguments of `sage-fusion demo`."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="replay a source through fusion_node and write a report",
+        description="Starts replay_node, fusion_node and a recorder over ROS 2, stops them when the source ends, and "
+        "leaves fused images, report.json and index.html. Exit code 0: pairs were fused and every process ended "
+        "cleanly (and the check held, with --check).",
+    )
+    what = parser.add_argument_group("source")
+    what.add_argument("--source", default="synthetic", help="synthetic, or a path: folder, video pair or bag")
+    what.add_argument("--seed", type=int, default=0, help="seed of the synthetic scene")
+    what.add_argument("--duration", type=float, metavar="S", help="seconds to play (default: all; synthetic: 15)")
+    speed = what.add_mutually_exclusive_group()
+    speed.add_argument("--rate", type=float, metavar="HZ", help="pairs per second (default: the source's; stills: 2)")
+    speed.add_argument("--speed", type=float, metavar="FACTOR", help="times the source's own rate")
+    what.add_argument("--loop", action="store_true", help="begin again at the end, until --duration")
+    what.add_argument("--thermal-encoding", choices=("mono8", "mono16"), help="(default: the replay's)")
+    what.add_argument(
+        "--thermal-offset-ms", type=float, default=0.0, metavar="MS", help="let thermal stamps lag by this"
+    )
+    node = parser.add_argument_group("fusion_node")
+    node.add_argument("--model", help="name or folder of a fusion model (default: the node's)")
+    node.add_argument("--device", choices=("auto", "cuda", "tensorrt", "cpu"), help="(default: the node's)")
+    node.add_argument("--compensate-ms", type=float, default=0.0, metavar="MS", help="pairing.thermal_offset_ms")
+    node.add_argument("--max-dt-ms", type=float, metavar="MS", help="pairing.max_dt_ms (default: the node's)")
+    node.add_argument(
+        "--set", action="append", default=[], metavar="NAME:=VALUE", help="any other parameter of fusion_node"
+    )
+    out = parser.add_argument_group("outcome")
+    out.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
+    out.add_argument("--startup-timeout", type=float, default=180.0, metavar="S", help="for fusion_node to be active")
+    out.add_argument("--check", action="store_true", help="fail unless the pairs hold against the source's indexes")
+    out.add_argument("--min-share", type=float, default=0.99, help="--check: least share of pairs back (default 0.99)")
+    out.add_argument("--max-mixed", type=int, default=0, help="--check: most mixed pairs (default 0)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the demo; returns the exit code."""
+    _need_packages()
+    source = open_source(args.source, seed=args.seed, **_source_options(args))
+    try:
+        plan = make_plan(args, source)
+        paths = prepare_output(args.output)
+        with Signals() as signals:
+            outcome = perform(plan, paths, signals)
+            if signals.received and not outcome.replayed:
+                return 128 + signals.received
+            check = report_run(args, plan, paths, source, outcome.settings)
+    finally:
+        source.close()
+    problems = list(outcome.problems)
+    if check.matched == 0:
+        problems.append("no pair came back fused")
+    if args.check:
+        problems += check.failures(args.min_share, args.max_mixed)
+    for problem in problems:
+        print(f"failed: {problem}")
+    if signals.received:
+        return 128 + signals.received
+    return FAILED if problems else SUCCESS
+
+
+def make_plan(args: argparse.Namespace, source: PairSource) -> RunPlan:
+    """What to start, from the arguments and the source.
+
+    Raises:
+        ParameterError: An argument is out of range.
+    """
+    for name in ("rate", "speed", "duration"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            raise ParameterError(f"--{name} is {value}; expected a number above 0")
+    if args.loop and args.duration is None:
+        raise ParameterError("--loop has no end by itself; give --duration too")
+    rate = args.rate or (source.frame_rate or STILLS_HZ) * (args.speed or 1.0)
+    pairs = len(source)
+    if args.duration is not None:
+        wanted = max(1, round(args.duration * rate))
+        pairs = wanted if args.loop else min(pairs, wanted)
+    replay = {
+        "source": args.source,
+        "seed": args.seed,
+        "rate": rate,
+        "loop": args.loop,
+        "duration": pairs / rate,
+        "thermal_offset_ms": args.thermal_offset_ms,
+    }
+    fusion: dict[str, Any] = {"pairing.thermal_offset_ms": args.compensate_ms}
+    optional = (
+        (replay, "thermal_encoding", args.thermal_encoding),
+        (fusion, "pairing.max_dt_ms", args.max_dt_ms),
+        (fusion, "fusion.model", args.model),
+        (fusion, "engine.device", args.device),
+    )
+    for target, name, value in optional:
+        if value is not None:
+            target[name] = value
+    for text in args.set:
+        name, separator, value = text.partition(":=")
+        if not (separator and name and value):
+            raise ParameterError(f"--set {text}: expected NAME:=VALUE, such as engine.threads:=1")
+    return RunPlan(
+        replay=replay,
+        fusion=fusion,
+        fusion_extra=args.set,
+        pairs=pairs,
+        rate_hz=rate,
+        startup_s=args.startup_timeout,
+    )
+
+
+def prepare_output(folder: Path) -> RunPaths:
+    """Makes the output folder, without what an earlier run left in it.
+
+    Raises:
+        ParameterError: It is a file, or holds anything but an earlier run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ParameterError(f"--output {folder} is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise ParameterError(f"--output {folder} holds other things; name a new or empty folder")
+    paths = RunPaths(folder)
+    try:
+        for left in (paths.images, paths.logs):
+            shutil.rmtree(left, ignore_errors=True)
+            left.mkdir(parents=True)
+        for name in ("report.json", "index.html"):
+            (folder / name).unlink(missing_ok=True)
+        (folder / MARK).touch()
+    except OSError as error:
+        raise ParameterError(f"--output {folder} can't be written to: {error.strerror}") from error
+    return paths
+
+
+def report_run(
+    args: argparse.Namespace, plan: RunPlan, paths: RunPaths, source: PairSource, settings: Mapping[str, Any]
+) -> IndexCheck:
+    """Writes report.json and index.html and prints the figures."""
+    recording, log = read_recording(paths.recording), read_replay_log(paths.replay_log)
+    check = check_indexes(log, recording)
+    facts = {
+        "name": short_name(args.source),
+        "spec": args.source,
+        "kind": source.kind,
+        "seed": args.seed if source.kind == "synthetic" else None,
+        "pairs": len(source),
+        "rate_hz": plan.rate_hz,
+    }
+    report = build_report(recording, log, check, source=facts, settings=settings)
+    write_report(paths.folder, report)
+    stamps = StampIndex(log)
+    frames = name_by_index(paths.images, recording, stamps)
+    moments = collect_moments(source, paths.images, frames, recording, stamps, MOMENTS)
+    page = write_page(paths.folder, report, recording, moments)
+    latency = report["latency_ms"]
+    print(
+        f"{len(recording.fused)} of {check.sent} pairs fused at {report['rate_hz']} Hz; latency p50 {latency['p50']}, "
+        f"p95 {latency['p95']}, p99 {latency['p99']} ms; {report['model']} on {report['provider']}"
+    )
+    print(
+        f"by source index: {check.matched} of {check.counted} equal ({check.share:.2%}), {check.mixed} mixed; "
+        f"{check.before_discovery} before discovery not counted"
+    )
+    print(f"look at {page}")
+    return check
+
+
+def short_name(spec: str) -> str:
+    """A source's spec without its folders: 'clips/visible/a.mp4,clips/infrared/a.mp4' is 'a.mp4, a.mp4'."""
+    return ", ".join(Path(part.strip()).name or part for part in spec.split(","))
+
+
+def _source_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The synthetic scene is as long as asked for; other sources take no length."""
+    if args.source.partition(":")[0] != "synthetic":
+        return {}
+    return {"duration": args.duration or SYNTHETIC_S}
+
+
+def _need_packages() -> None:
+    """Raises SageFusionError where a package is missing that would only show after the run."""
+    if importlib.util.find_spec("rclpy") is None:
+        raise SageFusionError(
+            "ROS 2 is not to be found: source the setup file of a ROS install, or install this package's extra 'ros'"
+        )
+    missing = [name for name in ("matplotlib", "jinja2") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SageFusionError(f"the report needs {' and '.join(missing)}: install this package's extra 'report'")

@@ -1,0 +1,67 @@
+"""Follows a run by the event files that its processes write."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+
+class EventTail:
+    """New events of a growing JSON lines file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """Events since the last call; a line still being written waits for the next."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+class Watch:
+    """What the recorder and the replay have written so far."""
+
+    def __init__(self, recording: Path, replay_log: Path) -> None:
+        self._recording = EventTail(recording)
+        self._replay = EventTail(replay_log)
+        self.ready = False
+        self.states: list[str] = []
+        self.fused = 0
+        self.fused_at = time.monotonic()
+        self.diagnosed_at = 0.0
+        self.sent = 0
+        self.sent_at = time.monotonic()
+        self.replay_finished = False
+
+    def update(self) -> None:
+        """Reads what is new."""
+        now = time.monotonic()
+        for event in self._recording.read():
+            kind = event["event"]
+            if kind == "fused":
+                self.fused += 1
+                self.fused_at = now
+            elif kind == "diagnostics":
+                self.diagnosed_at = now
+            elif kind == "state":
+                self.states.append(event["state"])
+            elif kind == "ready":
+                self.ready = True
+        for event in self._replay.read():
+            self.sent_at = now
+            self.sent += event.get("camera") == "rgb"
+            self.replay_finished |= event.get("event") == "finished"
+
+    def configure_failed(self) -> bool:
+        """Whether fusion_node went back from configuring, or gave up."""
+        went_back = "configuring" in self.states and self.states[-1] == "unconfigured"
+        return went_back or self.states[-1:] == ["finalized"]
