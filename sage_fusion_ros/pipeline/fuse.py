@@ -30,9 +30,9 @@ class Fuser:
     def __init__(self, engine: Engine, card: ModelCard) -> None:
         if (card.inputs, card.outputs) != (FUSION_INPUTS, FUSION_OUTPUTS):
             raise ModelError(
-                f"model {card.name} takes {[t.name for t in card.inputs]} and gives {[t.name for t in card.outputs]}; a "
-                f"fusion model takes {[t.name for t in FUSION_INPUTS]} and gives {[t.name for t in FUSION_OUTPUTS]}, all "
-                "float32 in 0..1"
+                f"model {card.name} takes {[t.name for t in card.inputs]} and gives {[t.name for t in card.outputs]}; "
+                f"a fusion model takes {[t.name for t in FUSION_INPUTS]} and gives "
+                f"{[t.name for t in FUSION_OUTPUTS]}, all float32 in 0..1"
             )
         self.engine = engine
         self.card = card
@@ -56,7 +56,7 @@ class Fuser:
             raise ImageFormatError(f"RGB is {rgb.shape} and thermal is {thermal.shape}; register the pair first")
         if min(height, width) < _MIN_SIDE:
             raise ImageFormatError(f"size {width}x{height} is too small to fuse; each side needs {_MIN_SIDE} pixels")
-        luma = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
         fused_luma = self.engine.run(feeds)[0][0, 0, :height, :width]
         change = np.multiply(fused_luma, np.float32(255), out=self._buffer("change", (height, width), np.float32))
@@ -69,7 +69,7 @@ class Fuser:
         height, width = image.shape
         bottom, right = -height % multiple, -width % multiple
         if bottom or right:
-            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+            image = np.asarray(cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         tensor = self._buffer(name, image.shape, np.float32)
         np.multiply(image, _TO_UNIT, out=tensor)
         return tensor[None, None]
@@ -86,7 +86,7 @@ class Fuser:
 
 
 def _add_to_channels(rgb: npt.NDArray[np.uint8], change: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Adds a change of luma to the three channels, rounded and clipped; saturated in 16 bits on the way, which is exact."""
+    """Adds a change of luma to the three channels, rounded and clipped."""
     steps = cv2.merge([np.rint(change).astype(np.int16)] * 3)
     return np.asarray(cv2.add(rgb, steps, dtype=cv2.CV_8U), np.uint8)
 

@@ -87,7 +87,8 @@ def decode(message: ImageMessage) -> npt.NDArray[Any]:
     row = width * layout.channels * dtype.itemsize
     if step < row:
         raise ImageFormatError(
-            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} takes {row}; check the camera driver"
+            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} takes {row}; "
+            "check the camera driver"
         )
     try:
         buffer = np.frombuffer(message.data, np.uint8)
@@ -96,7 +97,8 @@ def decode(message: ImageMessage) -> npt.NDArray[Any]:
     needed = step * (height - 1) + row  # the last row may come without its padding
     if buffer.size < needed:
         raise ImageFormatError(
-            f"data holds {buffer.size} bytes, but {height} rows of step {step} take {step * height}; the message was cut short"
+            f"data holds {buffer.size} bytes, but {height} rows of step {step} take {step * height}; "
+            "the message was cut short"
         )
     pixels = np.lib.stride_tricks.as_strided(buffer, (height, row), (step, 1), writeable=False)
     if dtype.itemsize > 1:
@@ -133,11 +135,11 @@ def as_rgb(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         return image
     if image.dtype == np.float32:
         raise ImageFormatError("32FC1 came on the RGB topic; are the RGB and thermal topics swapped?")
-    return cv2.cvtColor(np.ascontiguousarray(to_8bit(image)), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(to_8bit(image)), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def as_thermal(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A decoded image as thermal: HxW; colour images (thermal cameras often send grey as three channels) by their luma."""
+    """A decoded image as thermal: HxW; colour by its luma (thermal cameras often send grey as three channels)."""
     return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
@@ -168,7 +170,7 @@ def encode(image: npt.NDArray[Any], encoding: str = "") -> EncodedImage:
         raise ImageFormatError(f"an array of shape {image.shape} and type {image.dtype} has no image encoding here")
     image = np.ascontiguousarray(image)
     data = array.array("B")
-    data.frombytes(memoryview(image).cast("B"))
+    data.frombytes(image.data.cast("B"))
     return EncodedImage(
         height=image.shape[0],
         width=image.shape[1],

@@ -3,8 +3,8 @@
 The rule, which an observer who knows all stamps could apply: of all RGB and thermal frames not yet paired, the two with
 the least distance (thermal stamps corrected by the cameras' offset) make a pair if that distance is at most `max_dt`;
 repeat. Live, a pair is given out as soon as no frame still to come can be nearer to either of its two frames, or when
-its driving frame has waited for `hold`. What can still come is bounded by the stamps seen: each camera's next stamp lies
-after its last one by at least the shortest of its recent intervals (less a margin).
+its driving frame has waited for `hold`. What can still come is bounded by the stamps seen: each camera's next
+stamp lies after its last one by at least the shortest of its recent intervals (less a margin).
 
 This module knows stamps and payloads only: no images, no ROS, no clock but the arrival times it is given.
 """
@@ -197,7 +197,7 @@ class Pairing:
         return sorted(matches, key=lambda match: match.stamp_ns)
 
     def _nearest(self, now_ns: int) -> tuple[Arrival, Arrival] | None:
-        """The nearest two waiting frames that may be given out now; pairs nearer but uncertain hold back their frames."""
+        """The nearest two waiting frames that may be given out now; nearer but uncertain pairs keep their frames."""
         rgb, thermal = (self._streams[camera] for camera in CAMERAS)
         candidates = [
             (abs(b.time_ns - a.time_ns), a, b)

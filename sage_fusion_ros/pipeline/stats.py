@@ -56,7 +56,7 @@ class RateMeter:
                 self._times.popleft()
             if len(self._times) < 2:
                 return 0.0
-            # To the last event while events flow; to now once they are overdue, so that the rate of a dead camera sinks.
+            # To the last event while events flow; to now once they are overdue: the rate of a dead camera sinks.
             span = max(self._times[-1] - self._times[0], now_ns - self._times[0] - self._window_ns // 3)
             return (len(self._times) - 1) * 1e9 / span if span > 0 else 0.0
 

@@ -1,0 +1,136 @@
+"""One camera's subscription: stores each message with its stamp, and knows how the camera is doing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+
+from sage_fusion_ros.nodes.qos import profile, subscription_events
+from sage_fusion_ros.pipeline.stats import RateMeter
+
+FUTURE_NS = 1_000_000_000  # stamps further ahead of the node's clock than this are a clock problem worth telling
+
+
+def stamp_to_ns(stamp: Any) -> int:
+    """builtin_interfaces/Time to nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+@dataclass
+class CameraHealth:
+    """What an input has seen, for diagnostics."""
+
+    rate: RateMeter
+    encoding: str = ""
+    size: tuple[int, int] = (0, 0)  # width, height
+    qos_mismatch: str = ""
+    lost: int = 0
+    ahead_ms: float = 0.0
+    zero_stamps: int = 0
+    error: str = ""
+    error_count: int = 0
+
+
+class CameraInput:
+    """Subscribes to ~/input/<camera> and ~/input/<camera>_camera_info.
+
+    Args:
+        node: The node that subscribes.
+        camera: "rgb" or "thermal".
+        qos: Profile of the image subscription.
+        offer: Called with camera, stamp in nanoseconds and message for each image; must return at once.
+    """
+
+    def __init__(self, node: Node, camera: str, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
+        self.camera = camera
+        self.health = CameraHealth(RateMeter())
+        self.camera_info: CameraInfo | None = None
+        self._node = node
+        self._offer = offer
+        self._warned: set[str] = set()
+        group = MutuallyExclusiveCallbackGroup()
+        self._subscription = node.create_subscription(
+            Image,
+            f"~/input/{camera}",
+            self._on_image,
+            qos,
+            callback_group=group,
+            event_callbacks=subscription_events(self._on_mismatch, self._on_lost),
+        )
+        self._info_subscription = node.create_subscription(
+            CameraInfo,
+            f"~/input/{camera}_camera_info",
+            self._on_camera_info,
+            profile("best_effort", 1),
+            callback_group=group,
+        )
+        self.topic = self._subscription.topic_name
+
+    def close(self) -> None:
+        """Ends both subscriptions."""
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_subscription(self._info_subscription)
+
+    def note_error(self, error: Exception) -> None:
+        """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""
+        self.health.error = str(error)
+        self.health.error_count += 1
+        self._warn_once(f"error: {error}", f"{self.camera} image on {self.topic} is dropped: {error}")
+
+    def publisher_count(self) -> int:
+        """How many publishers the topic has now."""
+        return int(self._node.count_publishers(self.topic))
+
+    def _on_image(self, message: Image) -> None:
+        health = self.health
+        health.rate.tick(time.monotonic_ns())
+        health.encoding = message.encoding[:40]
+        health.size = (message.width, message.height)
+        now_ns = self._node.get_clock().now().nanoseconds
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        if stamp_ns == 0:
+            health.zero_stamps += 1
+            self._warn_once(
+                "zero", f"{self.topic} sends stamps of zero: its images are paired by their arrival instead"
+            )
+            stamp_ns = now_ns
+        health.ahead_ms = (stamp_ns - now_ns) / 1e6
+        if stamp_ns - now_ns > FUTURE_NS:
+            self._warn_once(
+                "future",
+                f"{self.topic} sends stamps {health.ahead_ms / 1e3:.1f} s ahead of this node's clock: synchronise the "
+                "clocks (chrony, PTP), or set use_sim_time when a bag plays",
+            )
+        self._offer(self.camera, stamp_ns, message)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self.camera_info = message
+
+    def _on_mismatch(self, policy: str) -> None:
+        self.health.qos_mismatch = policy
+        self._warn_once(
+            f"qos {policy}",
+            f"a publisher of {self.topic} does not fit in QoS {policy}, so none of its images arrive: change its QoS, "
+            "or set qos.input.reliability to best_effort, which fits all publishers",
+        )
+
+    def _on_lost(self, total: int) -> None:
+        self.health.lost = total
+        self._warn_once(
+            "lost",
+            f"images of {self.topic} are lost in transport: give the camera driver a larger shared-memory segment "
+            "(README, troubleshooting)",
+        )
+
+    def _warn_once(self, key: str, text: str) -> None:
+        """Logs each kind of trouble once while this input lives; diagnostics go on telling it."""
+        if key not in self._warned and len(self._warned) < 100:
+            self._warned.add(key)
+            self._node.get_logger().warning(text)

@@ -1,0 +1,125 @@
+"""What /diagnostics says: inputs, pairing, engine and timing, each with what to do where something is wrong."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from sage_fusion_ros.engines.base import EngineInfo
+from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput
+from sage_fusion_ros.pipeline.pairing import CAMERAS
+from sage_fusion_ros.pipeline.stats import Rolling
+from sage_fusion_ros.pipeline.worker import FusionWorker
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_START_S = 2.0  # a node that has just started is not yet blamed for missing pairs
+
+
+def status(node_name: str, part: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:
+    """One status; values become text, floats with three decimals."""
+    pairs = [KeyValue(key=k, value=f"{v:.3f}" if isinstance(v, float) else str(v)) for k, v in values.items()]
+    return DiagnosticStatus(level=level, name=f"{node_name}: {part}", message=message, hardware_id="", values=pairs)
+
+
+def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> DiagnosticStatus:
+    """How one camera is doing."""
+    health, now = camera.health, time.monotonic_ns()
+    age_ms = health.rate.age_ms(now)
+    publishers = camera.publisher_count()
+    values = {
+        "topic": camera.topic,
+        "rate_hz": health.rate.rate_hz(now),
+        "age_ms": "none yet" if age_ms is None else age_ms,
+        "received": health.rate.total,
+        "encoding": health.encoding,
+        "size": f"{health.size[0]}x{health.size[1]}",
+        "publishers": publishers,
+        "qos_mismatch": health.qos_mismatch or "none",
+        "lost_in_transport": health.lost,
+        "stamp_ahead_ms": health.ahead_ms,
+        "zero_stamps": health.zero_stamps,
+        "unreadable": health.error_count,
+        "last_error": health.error or "none",
+    }
+    silent = age_ms is None or age_ms > stale_ms
+    if silent and publishers == 0:
+        level, message = ERROR, f"no publisher on {camera.topic}: is the camera running, is the topic remapped?"
+    elif silent and health.qos_mismatch:
+        level, message = ERROR, f"QoS {health.qos_mismatch} of the publisher does not fit: see qos.input.reliability"
+    elif silent and age_ms is None:
+        level, message = ERROR, "a publisher is there, but no image has come: large images need more shared memory"
+    elif silent:
+        level, message = ERROR, f"silent for {(age_ms or 0) / 1e3:.1f} s"
+    elif health.error_count:
+        level, message = WARN, f"some images could not be read: {health.error}"
+    elif health.ahead_ms * 1e6 > FUTURE_NS:
+        level, message = WARN, "stamps lie ahead of this node's clock: synchronise the clocks, or set use_sim_time"
+    elif health.zero_stamps:
+        level, message = WARN, "stamps are zero: paired by arrival"
+    else:
+        level, message = OK, "receiving"
+    return status(node_name, f"input {camera.camera}", level, message, values)
+
+
+def pairing_status(node_name: str, worker: FusionWorker, active_s: float) -> DiagnosticStatus:
+    """How frames find each other, and what became of the pairs."""
+    with worker.lock:
+        matched, resets = worker.pairing.matched, worker.pairing.resets
+        frames = {f"dropped: {camera}: {reason}": n for (camera, reason), n in worker.pairing.dropped.items() if n}
+    pairs = {f"dropped: pair: {reason}": count for reason, count in worker.dropped.items() if count}
+    spread = worker.pair_dt_ms.percentiles(5, 50, 95)
+    values: dict[str, Any] = {
+        "matched": matched,
+        "fused": worker.fused.total,
+        "dropped": sum(frames.values()) + sum(pairs.values()),
+        "time_jumps": resets,
+        **(dict(zip(("dt_ms_p5", "dt_ms_p50", "dt_ms_p95"), spread, strict=True)) if spread else {}),
+        **frames,
+        **pairs,
+    }
+    lonely = {camera: frames.get(f"dropped: {camera}: no partner", 0) for camera in CAMERAS}
+    if matched == 0 and all(lonely.values()):
+        hint = "no two stamps lie within pairing.max_dt_ms: check pairing.thermal_offset_ms and the clocks"
+        return status(node_name, "pairing", ERROR, hint, values)
+    if matched == 0 and active_s > _START_S:
+        return status(node_name, "pairing", WARN, "no pair yet: both cameras are needed", values)
+    return status(node_name, "pairing", OK, "pairing", values)
+
+
+def engine_status(node_name: str, model: str, info: EngineInfo | None, problem: str) -> DiagnosticStatus:
+    """Where the model really runs."""
+    if info is None:
+        return status(
+            node_name, "engine", ERROR if problem else WARN, problem or "no model is loaded", {"model": model}
+        )
+    values = {
+        "model": model,
+        "device": info.device,
+        "provider": info.provider,
+        "library": info.library,
+        "placement": ", ".join(f"{name}: {count}" for name, count in sorted(info.placement.items())),
+    }
+    text = problem or (f"not the device asked for: {info.note}" if info.note else f"runs on {info.provider}")
+    return status(node_name, "engine", WARN if problem or info.note else OK, text, values)
+
+
+def timing_status(node_name: str, worker: FusionWorker, latency_ms: Rolling) -> DiagnosticStatus:
+    """Rate, latency and the time of each stage."""
+    values: dict[str, Any] = {"rate_hz": worker.fused.rate_hz(time.monotonic_ns())}
+    latency = latency_ms.percentiles(50, 95, 99)
+    if latency:
+        values |= dict(zip(("latency_ms_p50", "latency_ms_p95", "latency_ms_p99"), latency, strict=True))
+    for stage, rolling in list(worker.stages_ms.items()):
+        middle = rolling.percentiles(50)
+        if middle:
+            values[f"{stage}_ms_p50"] = middle[0]
+    return status(node_name, "timing", OK, "", values)
+
+
+def array(stamp: Any, statuses: list[DiagnosticStatus]) -> DiagnosticArray:
+    """The message with all statuses."""
+    message = DiagnosticArray(status=statuses)
+    message.header.stamp = stamp
+    return message

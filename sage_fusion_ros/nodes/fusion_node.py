@@ -1,0 +1,270 @@
+"""fusion_node: a lifecycle node that pairs thermal and RGB images and publishes the fused image."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import cv2
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from sage_fusion_ros.errors import ParameterError, SageFusionError
+from sage_fusion_ros.nodes import diagnostics
+from sage_fusion_ros.nodes.camera_input import CameraInput
+from sage_fusion_ros.nodes.outputs import Outputs
+from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
+from sage_fusion_ros.nodes.qos import profile
+from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
+from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
+from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
+from sage_fusion_ros.pipeline.worker import FusionWorker
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class FusionNode(LifecycleNode):
+    """Configure loads, checks and warms the model; activate subscribes; deactivate and cleanup undo the two.
+
+    Services run in a reentrant group on an executor with several threads, so that a long model load or engine build in
+    one of them never blocks the others, the timers or the images.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._services_group = ReentrantCallbackGroup()
+        self._timer_group = MutuallyExclusiveCallbackGroup()
+        self._model_lock = threading.Lock()  # one model load at a time
+        self._fuser: Fuser | None = None
+        self._pipeline: FusionPipeline | None = None
+        self._outputs: Outputs | None = None
+        self._worker: FusionWorker | None = None
+        self._inputs: dict[str, CameraInput] = {}
+        self._problem = ""
+        self._active_since = 0.0
+        super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
+        self._values = FUSION_PARAMETERS.declare(self)
+        self._check_together(self._values)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        # Diagnostics go on in every state and under a paused simulated clock.
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", profile("reliable", 10))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(
+            self._values["diagnostics.period_s"], self._publish_diagnostics, self._timer_group, clock=steady
+        )
+        if self._values["autostart"]:
+            self._autostart_timer = self.create_timer(
+                0.0, self._autostart, MutuallyExclusiveCallbackGroup(), clock=steady
+            )
+
+    @property
+    def default_callback_group(self) -> ReentrantCallbackGroup:
+        """The group of all services, which rclpy creates without naming one."""
+        return self._services_group
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads, checks and warms the model and creates the publishers."""
+        try:
+            with self._model_lock:
+                self._fuser = self._load(self._values["fusion.model"])
+        except SageFusionError as error:
+            self._problem = str(error)
+            self.get_logger().error(f"configure failed: {error}")
+            return FAILURE
+        self._problem = ""
+        self._pipeline = FusionPipeline(self._fuser, ThermalNormaliser(thermal_settings(self._values)))
+        self._outputs = Outputs(self, profile(self._values["qos.output.reliability"], self._values["qos.output.depth"]))
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Starts the worker and subscribes."""
+        values = self._values
+        pairing = Pairing(pairing_settings(values))
+        self._worker = FusionWorker(pairing, self._pipeline, self._outputs, values["rate.max_hz"])
+        self._worker.start()
+        qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
+        self._inputs = {camera: CameraInput(self, camera, qos, self._worker.offer) for camera in CAMERAS}
+        self._outputs.inputs = self._inputs
+        self._active_since = time.monotonic()
+        self.get_logger().info(f"active: fusing {self._inputs['rgb'].topic} with {self._inputs['thermal'].topic}")
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Ends the subscriptions and the worker; the model stays loaded."""
+        self._stop_streaming()
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the model and the publishers."""
+        self._release()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees everything, from any state."""
+        self._release()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The way back: frees everything and returns to unconfigured, from where configure may be tried again."""
+        self.get_logger().error(f"a transition from '{state.label}' failed; back to unconfigured")
+        self._release()
+        return SUCCESS
+
+    def destroy_node(self) -> None:
+        """Stops the threads before ROS takes their publishers away."""
+        self._release()
+        super().destroy_node()
+
+    def _autostart(self) -> None:
+        self._autostart_timer.cancel()
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+        else:
+            self.get_logger().error("autostart: not configured; correct the cause, then configure and activate")
+
+    def _load(self, model: str) -> Fuser:
+        values = self._values
+        self.get_logger().info(f"loading model {model} on {values['engine.device']}")
+        started = time.monotonic()
+        fuser = load_fuser(
+            model,
+            device=values["engine.device"],
+            models_path=values["models.path"],
+            allow_cpu=values["engine.allow_cpu"],
+            threads=values["engine.threads"],
+            spinning=values["engine.spinning"],
+            warm_up_size=self._camera_size(),
+        )
+        info = fuser.engine.info
+        self.get_logger().info(
+            f"model {fuser.card.name} is warm after {time.monotonic() - started:.1f} s: {info.library}, {info.provider}"
+        )
+        return fuser
+
+    def _camera_size(self) -> tuple[int, int]:
+        """Height and width to warm up with: the RGB camera's where it is known."""
+        width, height = self._inputs["rgb"].health.size if self._inputs else (0, 0)
+        return (height, width) if width * height else (480, 640)
+
+    def _stop_streaming(self) -> None:
+        for camera in self._inputs.values():
+            camera.close()
+        self._inputs = {}
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _release(self) -> None:
+        self._stop_streaming()
+        if self._outputs is not None:
+            self._outputs.close()
+            self._outputs = None
+        if self._fuser is not None:
+            self._fuser.close()
+            self._fuser = self._pipeline = None
+
+    def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
+        """Checks a change, then makes it real; a change refused leaves everything as it was."""
+        try:
+            changed = {p.name: FUSION_PARAMETERS[p.name].coerce(p.value) for p in parameters if p.name in self._values}
+            new = {**self._values, **changed}
+            self._check_together(new)
+            if self._fuser is not None:
+                fixed = [
+                    name for name in changed if not FUSION_PARAMETERS[name].live and new[name] != self._values[name]
+                ]
+                if fixed:
+                    raise ParameterError(
+                        f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up"
+                    )
+                self._apply(changed, new)
+        except SageFusionError as error:
+            self.get_logger().warning(f"parameter change refused: {error}")
+            return SetParametersResult(successful=False, reason=str(error))
+        self._values = new
+        return SetParametersResult(successful=True)
+
+    @staticmethod
+    def _check_together(values: dict[str, Any]) -> None:
+        """Finds values that are each in range and contradict each other."""
+        try:
+            thermal_settings(values)
+            pairing_settings(values)
+        except ValueError as error:
+            raise ParameterError(f"the parameters contradict each other: {error}") from error
+
+    def _apply(self, changed: dict[str, Any], new: dict[str, Any]) -> None:
+        """Makes live changes real. The model comes first, since it alone can still fail."""
+        model = changed.get("fusion.model", self._values["fusion.model"])
+        if model != self._values["fusion.model"]:
+            self._change_model(model)
+        if self._pipeline is not None:
+            self._pipeline.normaliser.settings = thermal_settings(new)
+        if self._worker is not None:
+            with self._worker.lock:
+                self._worker.pairing.settings = pairing_settings(new)
+                self._worker.limiter.max_hz = new["rate.max_hz"]
+
+    def _change_model(self, model: str) -> None:
+        """Loads and warms the new model while the old one serves; the worker takes it with its next pair."""
+        if not self._model_lock.acquire(blocking=False):
+            raise ParameterError("fusion.model can't change now: another model is being loaded; try again after it")
+        try:
+            fuser = self._load(model)
+            self._fuser = fuser
+            # The old model is freed when the worker lets go of it, which may be in the middle of a pair.
+            self._pipeline = FusionPipeline(fuser, self._pipeline.normaliser)
+            if self._worker is not None:
+                self._worker.pipeline = self._pipeline
+        finally:
+            self._model_lock.release()
+
+    def _publish_diagnostics(self) -> None:
+        name, worker, outputs, fuser = self.get_name(), self._worker, self._outputs, self._fuser
+        model = fuser.card.name if fuser else self._values["fusion.model"]
+        statuses = [diagnostics.engine_status(name, model, fuser.engine.info if fuser else None, self._problem)]
+        stale_ms = self._values["diagnostics.stale_ms"]
+        statuses += [diagnostics.input_status(name, camera, stale_ms) for camera in list(self._inputs.values())]
+        if worker is not None and outputs is not None:
+            statuses.append(diagnostics.pairing_status(name, worker, time.monotonic() - self._active_since))
+            statuses.append(diagnostics.timing_status(name, worker, outputs.latency_ms))
+        self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until a signal; 0 after a clean stop, 2 when the parameters can't be used."""
+    logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] [%(name)s]: %(message)s")
+    cv2.setNumThreads(1)  # the inference engine owns the cores; OpenCV's pool would only fight it
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = FusionNode()
+        executor = MultiThreadedExecutor(num_threads=4)
+        executor.add_node(node)
+        executor.spin()
+    except ParameterError as error:
+        print(f"fusion_node: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        # A second Ctrl-C (ros2 launch sends one too) must not interrupt the clean-up.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            executor.shutdown()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The parameters of fusion_node, and what they mean to the pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sage_fusion_ros.engines.onnx_engine import DEVICES
+from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
+from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
+from sage_fusion_ros.pipeline.thermal import NORMALISATIONS, ThermalSettings
+
+RELIABILITIES = ("best_effort", "reliable")
+
+FUSION_PARAMETERS = ParameterTable(
+    Spec("fusion.model", "sage_fast", "Fusion model: a name in models.path or the package, or a folder.", live=True),
+    Spec("models.path", [""], "Folders searched for models before the package's own."),
+    Spec(
+        "engine.device", "auto", "Where the model runs; auto takes CUDA where it works, else the CPU.", choices=DEVICES
+    ),
+    Spec("engine.allow_cpu", False, "Run on the CPU when the GPU asked for can't be had, instead of failing."),
+    Spec("engine.threads", 0, "CPU threads inside an operator; 0 takes every core.", low=0, high=64),
+    Spec("engine.spinning", False, "Idle CPU threads spin: a little faster where nothing else needs the cores."),
+    Spec(
+        "pairing.method",
+        "nearest",
+        "nearest: one to one by stamps; message_filters: the stock approximate synchronizer, where it is installed.",
+        choices=("nearest", "message_filters"),
+    ),
+    Spec(
+        "pairing.max_dt_ms",
+        20.0,
+        "Greatest distance between the stamps of a pair, after the offset's correction.",
+        "ms",
+        0.0,
+        1000.0,
+        live=True,
+    ),
+    Spec(
+        "pairing.thermal_offset_ms",
+        0.0,
+        "How much later the thermal camera stamps the same moment; subtracted before pairing.",
+        "ms",
+        -5000.0,
+        5000.0,
+        live=True,
+    ),
+    Spec("pairing.hold_ms", 100.0, "Longest time a frame waits for its partner.", "ms", 0.0, 5000.0, live=True),
+    Spec("pairing.drive", "rgb", "Camera whose stamp the outputs carry.", choices=CAMERAS, live=True),
+    Spec("rate.max_hz", 0.0, "Most pairs fused a second; 0 fuses every pair.", "Hz", 0.0, 1000.0, live=True),
+    Spec(
+        "thermal.normalisation",
+        "auto",
+        "auto: 8-bit as it is, others by percentiles; percentile: always; fixed: thermal.low to thermal.high.",
+        choices=NORMALISATIONS,
+        live=True,
+    ),
+    Spec(
+        "thermal.low", 273.0, "fixed: value shown black, after scale and offset.", "counts or K", -1e6, 1e6, live=True
+    ),
+    Spec(
+        "thermal.high", 323.0, "fixed: value shown white, after scale and offset.", "counts or K", -1e6, 1e6, live=True
+    ),
+    Spec("thermal.low_percentile", 0.5, "percentile: share of pixels shown black.", "%", 0.0, 100.0, live=True),
+    Spec("thermal.high_percentile", 99.5, "percentile: where white begins.", "%", 0.0, 100.0, live=True),
+    Spec(
+        "thermal.smoothing_s",
+        1.0,
+        "percentile: time constant of its range; 0 follows at once.",
+        "s",
+        0.0,
+        60.0,
+        live=True,
+    ),
+    Spec(
+        "thermal.min_span",
+        0.0,
+        "percentile: least span of black to white, so that a flat scene does not show noise; 0: 50 counts, or 2 K.",
+        "counts or K",
+        0.0,
+        1e6,
+        live=True,
+    ),
+    Spec(
+        "thermal.scale",
+        1.0,
+        "Physical value = count x scale + offset (0.01: centikelvin).",
+        "K/count",
+        1e-6,
+        1e6,
+        live=True,
+    ),
+    Spec("thermal.offset", 0.0, "See thermal.scale.", "K", -1e6, 1e6, live=True),
+    Spec("qos.input.reliability", "best_effort", "Reliability of the input subscriptions.", choices=RELIABILITIES),
+    Spec("qos.input.depth", 5, "Messages kept for each input.", low=1, high=100),
+    Spec("qos.output.reliability", "reliable", "Reliability of the outputs.", choices=RELIABILITIES),
+    Spec("qos.output.depth", 1, "Messages kept for each output.", low=1, high=100),
+    Spec("diagnostics.period_s", 1.0, "Time between two messages on /diagnostics.", "s", 0.1, 60.0),
+    Spec("diagnostics.stale_ms", 1000.0, "An input silent for longer is an error.", "ms", 10.0, 60000.0, live=True),
+    Spec("autostart", True, "Configure and activate by itself; set false under a lifecycle manager."),
+)
+
+
+def pairing_settings(values: dict[str, Any]) -> PairingSettings:
+    """The pairing's part of the parameter values."""
+    return PairingSettings(
+        max_dt_ns=round(values["pairing.max_dt_ms"] * 1e6),
+        thermal_offset_ns=round(values["pairing.thermal_offset_ms"] * 1e6),
+        hold_ns=round(values["pairing.hold_ms"] * 1e6),
+        drive=values["pairing.drive"],
+    )
+
+
+def thermal_settings(values: dict[str, Any]) -> ThermalSettings:
+    """The thermal normalisation's part of the parameter values.
+
+    Raises:
+        ValueError: Two values that are each in range contradict each other, such as low above high.
+    """
+    prefix = "thermal."
+    return ThermalSettings(**{name[len(prefix) :]: v for name, v in values.items() if name.startswith(prefix)})
