@@ -117,7 +117,7 @@ class _Video:
             if found:
                 self._next = index + 1
                 return frame
-        # The header promised more frames than the file holds; remember where it ends, so that nothing seeks there again.
+        # The header promised more frames than there are; remember where they end, so that nothing seeks there again.
         self._end = min(self._end, index)
         self._next = -1
         raise SourceError(
