@@ -78,11 +78,11 @@ def _wait_until_ready(watch: Watch, children: Children, fusion: Child, limit_s: 
     while not watch.ready and not signals.received:
         watch.update()
         _raise_if_dead(children)
-        if watch.configure_failed():
-            raise SageFusionError(f"fusion_node could not be configured. Its last lines:\n{fusion.tail()}")
+        if watch.problem:
+            raise SageFusionError(f"fusion_node could not be configured: {watch.problem} (its log: {fusion.log})")
         if time.monotonic() > end:
             raise SageFusionError(
-                f"fusion_node was not active after {limit_s:g} s (state: {watch.states[-1:] or 'unknown'}); a slow "
+                f"fusion_node was not active after {limit_s:g} s (its state: {watch.state}); a slow "
                 f"first engine build may need a longer --startup-timeout. Its last lines:\n{fusion.tail()}"
             )
         time.sleep(POLL_S)

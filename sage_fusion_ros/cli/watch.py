@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+ERROR = 2
+"""Level of a diagnostic status, as diagnostic_msgs/DiagnosticStatus numbers it."""
+
 
 class EventTail:
     """New events of a growing JSON lines file."""
@@ -34,7 +37,9 @@ class Watch:
         self._recording = EventTail(recording)
         self._replay = EventTail(replay_log)
         self.ready = False
-        self.states: list[str] = []
+        self.state = "unknown"
+        self.problem = ""
+        """Why fusion_node has no model, as its diagnostics say."""
         self.fused = 0
         self.fused_at = time.monotonic()
         self.diagnosed_at = 0.0
@@ -52,8 +57,9 @@ class Watch:
                 self.fused_at = now
             elif kind == "diagnostics":
                 self.diagnosed_at = now
+                self._find_problem(event["statuses"])
             elif kind == "state":
-                self.states.append(event["state"])
+                self.state = event["state"]
             elif kind == "ready":
                 self.ready = True
         for event in self._replay.read():
@@ -61,7 +67,7 @@ class Watch:
             self.sent += event.get("camera") == "rgb"
             self.replay_finished |= event.get("event") == "finished"
 
-    def configure_failed(self) -> bool:
-        """Whether fusion_node went back from configuring, or gave up."""
-        went_back = "configuring" in self.states and self.states[-1] == "unconfigured"
-        return went_back or self.states[-1:] == ["finalized"]
+    def _find_problem(self, statuses: list[dict[str, Any]]) -> None:
+        for status in statuses:
+            if status["name"].endswith(": engine"):
+                self.problem = status["message"] if status["level"] >= ERROR else ""

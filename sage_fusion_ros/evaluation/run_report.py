@@ -92,7 +92,7 @@ def build_report(
         "settings": dict(settings),
         "pairs": {
             "in": check.sent,
-            "paired": len(run.pairs),
+            "paired": int(pairing.get("matched", len(run.pairs))),
             "fused": len(run.fused),
             "not_back": check.sent - check.matched,
             "dropped_messages": int(pairing.get("dropped", sum(reasons.values()))),
@@ -142,7 +142,7 @@ def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments:
     plots = []
     if seconds.size >= 2:
         plots = [
-            ("Latency: from the RGB header stamp to the arrival of the fused image", latency_plot(seconds, latency)),
+            ("Latency, RGB header stamp to arrival of the fused image", latency_plot(seconds, latency)),
             ("Rate of the fused images", rate_plot(seconds, report["source"].get("rate_hz"))),
         ]
     page = environment.get_template("run_report.html.jinja").render(
@@ -154,7 +154,7 @@ def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments:
                 "link": moment.link,
                 "images": [
                     ("RGB", data_url(moment.rgb)),
-                    ("Thermal", data_url(moment.thermal)),
+                    ("Thermal, normalised", data_url(moment.thermal)),
                     ("Fused", data_url(moment.fused)),
                 ],
             }

@@ -26,7 +26,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
-DEBUG_VALUES = ("processing_time_ms", "pipeline_latency_ms", "cyclic_time_ms", "pair_dt_ms")
+from sage_fusion_ros.nodes import outputs
+
 STATE_PERIOD_S = 0.25
 FLUSH_PERIOD_S = 0.2
 WAITING_IMAGES = 4
@@ -116,8 +117,8 @@ class RecorderNode(Node):
         self.create_subscription(Image, self._fused_topic, self._on_fused, images)
         self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, values)
-        value_type = debug_value_type()
-        for name in DEBUG_VALUES:
+        value_type = outputs.Float64Stamped or outputs.Float64
+        for name in outputs.DEBUG_FLOATS:
             self.create_subscription(
                 value_type, f"{target}/debug/{name}", lambda message, name=name: self._on_value(name, message), values
             )
@@ -175,17 +176,6 @@ class RecorderNode(Node):
         if state != self._state:
             self._state = state
             self._writer.event("state", state=state, arrival_ns=time.time_ns())
-
-
-def debug_value_type() -> type:
-    """Message type of the debug values: Autoware's where it is installed, as fusion_node has it."""
-    try:
-        from autoware_internal_debug_msgs.msg import Float64Stamped  # type: ignore[import-not-found]
-    except ImportError:
-        from std_msgs.msg import Float64
-
-        return Float64
-    return Float64Stamped
 
 
 def to_ns(stamp: Any) -> int:
