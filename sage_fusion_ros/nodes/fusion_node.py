@@ -24,6 +24,7 @@ from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.outputs import Outputs
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
 from sage_fusion_ros.nodes.qos import profile
+from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
 from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
@@ -74,6 +75,7 @@ class FusionNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads, checks and warms the model and creates the publishers."""
         try:
+            self._make_pairing()  # fails here, and not in activate, where the method is not installed
             with self._model_lock:
                 self._fuser = self._load(self._values["fusion.model"])
         except SageFusionError as error:
@@ -88,8 +90,7 @@ class FusionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts the worker and subscribes."""
         values = self._values
-        pairing = Pairing(pairing_settings(values))
-        self._worker = FusionWorker(pairing, self._pipeline, self._outputs, values["rate.max_hz"])
+        self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
         self._worker.start()
         qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
         self._inputs = {camera: CameraInput(self, camera, qos, self._worker.offer) for camera in CAMERAS}
@@ -149,6 +150,10 @@ class FusionNode(LifecycleNode):
             f"model {fuser.card.name} is warm after {time.monotonic() - started:.1f} s: {info.library}, {info.provider}"
         )
         return fuser
+
+    def _make_pairing(self) -> Pairing | StockPairing:
+        method = {"nearest": Pairing, "message_filters": StockPairing}[self._values["pairing.method"]]
+        return method(pairing_settings(self._values))
 
     def _camera_size(self) -> tuple[int, int]:
         """Height and width to warm up with: the RGB camera's where it is known."""
