@@ -1,0 +1,26 @@
+"""sage-fusion export: turns a training checkpoint into a model folder, checked against torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser("export", help="turn a checkpoint into a model folder", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
+    parser.add_argument("--output", type=Path, required=True, help="model folder, for example models/sage_fast")
+    parser.add_argument("--notes", type=Path, help="YAML with the card's description, licence, training and measured")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports; an error leaves the folder as it was."""
+    from sage_fusion_ros.training.export import export_checkpoint
+
+    card = export_checkpoint(args.checkpoint, args.output, args.notes)
+    worst = card.measured["onnx_against_torch_max_abs"]
+    print(f"{args.output}: {card.parameters} parameters, ONNX differs from torch by at most {worst:.1e}")
+    print(f"sha256 {card.sha256}")
+    return 0

@@ -1,0 +1,56 @@
+"""sage-fusion train: trains a fusion network from random weights on folders of pairs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from sage_fusion_ros.engines.card import sha256_of
+from sage_fusion_ros.errors import ParameterError
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
+    parser = subparsers.add_parser("train", help="train a fusion network", description=__doc__)
+    parser.add_argument("recipe", choices=["sage", "sage_fast"], help="which network, and how")
+    parser.add_argument("--config", type=Path, required=True, help="the recipe's settings (config/train/*.yaml)")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pairs, or of two video folders")
+    parser.add_argument("--teacher", type=Path, help="weights of the published SAGE student (recipe sage)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.csv")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    parser.add_argument("--steps", type=int, help="replaces the steps of the settings")
+    parser.add_argument("--seed", type=int, help="replaces the seed of the settings")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs it; 0 when the last step was reached, 130 when interrupted (the checkpoint is saved)."""
+    import torch
+
+    from sage_fusion_ros.training.config import read_settings
+    from sage_fusion_ros.training.data import BatchSampler, load_pairs
+    from sage_fusion_ros.training.loop import CHECKPOINT, Trainer
+    from sage_fusion_ros.training.recipes.build import build_recipe
+
+    if args.threads > 0:
+        torch.set_num_threads(args.threads)
+    settings = read_settings(args.config, args.recipe, steps=args.steps, seed=args.seed)
+    if not args.resume and (args.out / CHECKPOINT).exists():
+        raise ParameterError(f"{args.out} already holds a run; add --resume to go on with it, or give another folder")
+    recipe = build_recipe(settings, args.teacher)
+    pairs = load_pairs(args.data, settings.split, settings.video_stride)
+    sampler = BatchSampler(pairs, settings.batch, settings.crop, settings.augment, settings.seed)
+    left_out = f" ({len(sampler.too_small)} smaller than the crop left out)" if sampler.too_small else ""
+    print(f"{len(pairs)} pairs to train on{left_out}", file=sys.stderr)
+    notes: dict[str, object] = {"pairs": dict(sorted(Counter(pair.name.split("/")[0] for pair in pairs).items()))}
+    if args.teacher is not None:
+        notes["teacher_sha256"] = sha256_of(args.teacher)
+    trainer = Trainer(settings, recipe, sampler, args.out, notes)
+    if args.resume:
+        trainer.resume()
+    finished = trainer.run()
+    print(f"step {trainer.step} of {settings.steps}; checkpoint: {args.out / CHECKPOINT}")
+    return 0 if finished else 130

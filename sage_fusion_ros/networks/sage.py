@@ -1,0 +1,104 @@
+"""The SAGE student (CVPR 2025), exactly as published: a plain three-level U-shaped network of 135,617 parameters.
+
+The sub-module names are those of the published state dict, so that a checkpoint of the authors' can be imported
+(as a teacher for distillation, or for a parity test). The paper's figure calls the blocks dense; the published
+network has no dense connections and no attention, and neither has this one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sage_fusion_ros.errors import ModelError
+
+PARAMETERS = 135_617
+
+
+def _cbl(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
+    """Convolution, batch norm, leaky ReLU of slope 0.01; the size stays."""
+    return [
+        nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2),
+        nn.BatchNorm2d(channels_out),
+        nn.LeakyReLU(0.01),
+    ]
+
+
+class SageStudent(nn.Module):
+    """The network that SAGE runs at inference time.
+
+    Args:
+        dim: Channels of every level. The published network has 32.
+    """
+
+    size_multiple = 1
+
+    def __init__(self, dim: int = 32) -> None:
+        super().__init__()
+        self.module1 = self._three(2, dim)
+        self.module2 = self._three(dim, dim)
+        self.module3 = self._three(dim, dim)
+        self.adjust_channels4 = nn.Sequential(*_cbl(2 * dim, dim, 1))
+        self.module4 = self._three(dim, dim)
+        self.adjust_channels5 = nn.Sequential(*_cbl(2 * dim, dim, 1))
+        self.module5 = self._three(dim, dim)
+        self.final_decoder = nn.Sequential(nn.Conv2d(dim, 1, 3, padding=1), nn.Tanh())
+
+    @staticmethod
+    def _three(channels_in: int, dim: int) -> nn.Sequential:
+        return nn.Sequential(*_cbl(channels_in, dim, 3), *_cbl(dim, dim, 3), *_cbl(dim, dim, 3))
+
+    def features(self, rgb_luma: Tensor, thermal: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The fused luma before clamping, and the five features that distillation compares.
+
+        Args:
+            rgb_luma: float32 (N, 1, H, W) in 0..1, BT.601 full-range luma of the RGB image; H, W at least 4.
+            thermal: float32 (N, 1, H, W) in 0..1.
+
+        Returns:
+            Fused luma (N, 1, H, W) in -1..1, and (x1, x2, x3, x4, x5), 32 channels each, at scales
+            1, 1/2, 1/4, 1/2 and 1.
+        """
+        x0 = torch.cat([rgb_luma, thermal], dim=1)  # (N, 2, H, W)
+        x1 = self.module1(x0)  # (N, 32, H, W)
+        x2 = self.module2(F.max_pool2d(x1, 2))  # (N, 32, H/2, W/2), halves rounded down
+        x3 = self.module3(F.max_pool2d(x2, 2))  # (N, 32, H/4, W/4)
+        up3 = F.interpolate(x3, size=x2.shape[-2:], mode="bilinear", align_corners=False)  # (N, 32, H/2, W/2)
+        x4 = self.module4(self.adjust_channels4(torch.cat([up3, x2], dim=1)))  # (N, 32, H/2, W/2)
+        up4 = F.interpolate(x4, size=x1.shape[-2:], mode="bilinear", align_corners=False)  # (N, 32, H, W)
+        x5 = self.module5(self.adjust_channels5(torch.cat([up4, x1], dim=1)))  # (N, 32, H, W)
+        return self.final_decoder(x5), (x1, x2, x3, x4, x5)  # (N, 1, H, W)
+
+    def forward(self, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
+        """Fused luma (N, 1, H, W), clamped to 0..1 (tanh reaches down to -1)."""
+        return self.features(rgb_luma, thermal)[0].clamp(0.0, 1.0)
+
+
+def load_published_student(path: Path) -> SageStudent:
+    """Reads a checkpoint of the authors' (or one of the same names), for teaching and comparison only.
+
+    Args:
+        path: A state dict of 121 tensors.
+
+    Returns:
+        The network in eval mode, its parameters frozen.
+
+    Raises:
+        ModelError: The file is missing, unreadable, or holds no SAGE student.
+    """
+    if not path.is_file():
+        raise ModelError(f"no teacher at {path}; give --teacher the file of a SAGE student's weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ModelError(f"{path} can't be read as a torch state dict: {error}") from error
+    network = SageStudent()
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path} holds no SAGE student (121 tensors of the published names): {reason}") from error
+    return network.eval().requires_grad_(False)

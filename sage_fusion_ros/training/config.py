@@ -1,0 +1,146 @@
+"""A recipe's settings, read from YAML and checked by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sage_fusion_ros.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """What must never be trained on.
+
+    Attributes:
+        exclude: Patterns (as in file names, * and ?) against "set/name", for example "m3svd_frames/0111_1716/*".
+        every_fifth: Sets of which the 1st, 6th, 11th, ... file in sorted order is kept for validation.
+    """
+
+    exclude: tuple[str, ...] = ()
+    every_fifth: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How a training pair is changed. Chances are 0..1.
+
+    Attributes:
+        dark, glare, haze: Chance of a dark RGB image, of headlight glare in it, of fog that hides it.
+        thermal_range: Chance of another brightness and contrast of the thermal image.
+        thermal_noise, rgb_noise: Chance of sensor noise. The target stays that of the clean pair.
+        noise_max: Greatest standard deviation of that noise, in 0..1 grey.
+    """
+
+    dark: float = 0.0
+    glare: float = 0.0
+    haze: float = 0.0
+    thermal_range: float = 0.0
+    thermal_noise: float = 0.0
+    rgb_noise: float = 0.0
+    noise_max: float = 0.04
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """All settings of a run.
+
+    Attributes:
+        recipe: "sage" or "sage_fast".
+        seed: Of weights, crops and augmentation.
+        steps: Optimiser steps in all.
+        batch, crop: Pairs a step, and the side of their square crops in pixels (a multiple of 32).
+        learning_rate, learning_rate_end: Adam's, from the first to the second along half a cosine.
+        warmup_steps: Steps over which the learning rate rises from 0.
+        ema_decay: Decay of the running mean of the weights that is exported; 0 exports the last weights.
+        bf16_share: Leading share of the steps that computes in bfloat16 (about half the time on a CPU that has it).
+        video_stride: Every how many frames of a video one is taken.
+        checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
+        terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
+        target: Settings of the recipe's target, by name; missing ones keep their defaults.
+        split, augment: See there.
+    """
+
+    recipe: str
+    seed: int = 1
+    steps: int = 1000
+    batch: int = 8
+    crop: int = 160
+    learning_rate: float = 2e-3
+    learning_rate_end: float = 1e-5
+    warmup_steps: int = 0
+    ema_decay: float = 0.0
+    bf16_share: float = 0.0
+    video_stride: int = 15
+    checkpoint_every: int = 250
+    log_every: int = 10
+    terms: dict[str, float] = field(default_factory=dict)
+    target: dict[str, Any] = field(default_factory=dict)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "video_stride", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        if self.crop < 32 or self.crop % 32:
+            raise ParameterError(f"crop is {self.crop}; expected a multiple of 32")
+        if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1:
+            raise ParameterError("ema_decay must be in 0..1 (1 excluded) and bf16_share in 0..1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and model cards."""
+        return asdict(self)
+
+
+def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
+    """Reads a recipe's YAML file.
+
+    Args:
+        path: The file.
+        recipe: The recipe that is meant; the file must be for it.
+        overrides: Settings that replace the file's where they are not None.
+
+    Raises:
+        ParameterError: Unreadable file, unknown key, wrong type or value, or another recipe's file.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(f"training settings {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"training settings {path} are not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ParameterError(f"training settings {path} hold {type(data).__name__}; expected a mapping")
+    if data.get("recipe", recipe) != recipe:
+        raise ParameterError(f"{path} is for the recipe '{data['recipe']}'; '{recipe}' was asked for")
+    data = {**data, "recipe": recipe, **{key: value for key, value in overrides.items() if value is not None}}
+    data["split"] = _section(SplitSettings, data.get("split"), f"{path}: split")
+    data["augment"] = _section(AugmentSettings, data.get("augment"), f"{path}: augment")
+    return _section(TrainSettings, data, str(path))
+
+
+def _section(kind: type, data: Any, where: str) -> Any:
+    """One dataclass from a mapping; ints may stand for floats, lists for tuples, nothing else is converted."""
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise ParameterError(f"{where} holds {type(data).__name__}; expected a mapping")
+    known = {f.name: f for f in fields(kind)}
+    unknown = sorted(str(key) for key in data.keys() - known.keys())
+    if unknown:
+        raise ParameterError(f"{where} has the unknown keys {', '.join(unknown)}; known are {', '.join(known)}")
+    values = {}
+    for name, value in data.items():
+        expected = str(known[name].type)
+        if expected == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if expected.startswith("tuple") and isinstance(value, list):
+            value = tuple(value)
+        names = {"int": int, "float": float, "str": str, "tuple[str, ...]": tuple}
+        if expected in names and (not isinstance(value, names[expected]) or isinstance(value, bool)):
+            raise ParameterError(f"{where}: {name} is {value!r}; expected {expected}")
+        values[name] = value
+    return kind(**values)

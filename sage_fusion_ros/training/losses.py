@@ -1,0 +1,72 @@
+"""Losses as small functions. F is the fused luma, Y the RGB image's luma, T thermal; all (N, 1, H, W) in 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def sobel(image: Tensor) -> Tensor:
+    """Sobel gradient magnitude |Sx| + |Sy|, 3x3, zero padding: (N, 1, H, W).
+
+    Source: the SAGE paper's loss (CVPR 2025), as in SeAFusion (Tang et al. 2022).
+    """
+    gx = image.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+    kernels = torch.stack([gx, gx.T])[:, None]
+    return F.conv2d(image, kernels, padding=1).abs().sum(dim=1, keepdim=True)
+
+
+def joint_gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Mean |G(F) - max(G(A), G(B))|, G the Sobel magnitude. Source: SAGE, SeAFusion."""
+    return (sobel(fused) - torch.maximum(sobel(first), sobel(second))).abs().mean()
+
+
+def sage_student_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor, reference: Tensor) -> Tensor:
+    """The SAGE student's intensity and gradient terms, with the weights of the published training code.
+
+    3 [3 MSE(F, Y) + 2 MSE(F, T) + 4 MSE(F, R)] + 3 [9 grad(F, Y, T) + 3 grad(F, R, R)], R the teacher's picture.
+    The paper's contrastive term needs SAM, whose weights are not at hand; it is left out.
+    """
+    intensity = 3 * F.mse_loss(fused, rgb_luma) + 2 * F.mse_loss(fused, thermal) + 4 * F.mse_loss(fused, reference)
+    gradient = 9 * joint_gradient(fused, rgb_luma, thermal) + 3 * joint_gradient(fused, reference, reference)
+    return 3 * intensity + 3 * gradient
+
+
+def feature_cosine(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Sum over the features of the batch's mean of 1 - cos(s, t), each sample flattened. Source: SAGE.
+
+    The cosine is taken in float32, also under autocast.
+    """
+    terms = [
+        1 - F.cosine_similarity(s.float().flatten(1), t.float().flatten(1)).mean()
+        for s, t in zip(student, teacher, strict=True)
+    ]
+    return torch.stack(terms).sum()
+
+
+def directional_gradient(fused: Tensor, target: Tensor) -> Tensor:
+    """Mean |dx F - dx P| + mean |dy F - dy P|, forward differences: edges in place, sharp and of the right sign.
+
+    It also forbids patterns: in a flat region of the target P every step of F costs.
+    """
+    dx = (fused - target).diff(dim=-1).abs().mean()
+    dy = (fused - target).diff(dim=-2).abs().mean()
+    return dx + dy
+
+
+def scd_gap(fused: Tensor, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
+    """Mean of 2 - [r(F - T, Y) + r(F - Y, T)], r the correlation over an image.
+
+    Source: the sum of the correlations of differences, Aslantas and Bendes 2015; 0 where F differs from each source
+    by exactly what the other shows.
+    """
+    return (2 - _correlation(fused - thermal, rgb_luma) - _correlation(fused - rgb_luma, thermal)).mean()
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    a, b = a.flatten(1), b.flatten(1)
+    a, b = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
+    return (a * b).sum(dim=1) / (a.norm(dim=1) * b.norm(dim=1) + 1e-6)

@@ -1,0 +1,1 @@
+"""One recipe a method: the network, and the loss of one batch."""

@@ -1,0 +1,51 @@
+"""The recipes by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.networks.sage import load_published_student
+from sage_fusion_ros.training.config import TrainSettings
+from sage_fusion_ros.training.recipes import sage, sage_fast
+from sage_fusion_ros.training.recipes.base import Recipe
+from sage_fusion_ros.training.targets import TargetSettings
+
+RECIPES = ("sage", "sage_fast")
+
+
+def build_recipe(settings: TrainSettings, teacher: Path | None) -> Recipe:
+    """The recipe of the settings.
+
+    Args:
+        settings: Of the run.
+        teacher: File of the teacher's weights, for recipes that have one.
+
+    Raises:
+        ParameterError: Unknown recipe, term or target setting; a teacher missing or not needed.
+        ModelError: The teacher's file holds no SAGE student.
+    """
+    if settings.recipe == "sage":
+        _check_names("terms", settings.terms, sage.DEFAULT_TERMS)
+        _check_names("target", settings.target, ())
+        if teacher is None:
+            raise ParameterError("the recipe 'sage' is a distillation; give --teacher the published student's weights")
+        return sage.SageRecipe(load_published_student(teacher), settings.terms)
+    if settings.recipe == "sage_fast":
+        _check_names("terms", settings.terms, sage_fast.DEFAULT_TERMS)
+        _check_names("target", settings.target, [f.name for f in fields(TargetSettings)])
+        if teacher is not None:
+            raise ParameterError("the recipe 'sage_fast' has no teacher; leave --teacher out")
+        target = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.target.items()}
+        return sage_fast.SageFastRecipe(TargetSettings(**target), settings.terms)
+    raise ParameterError(f"no recipe named '{settings.recipe}'; there are {', '.join(RECIPES)}")
+
+
+def _check_names(section: str, given: dict[str, Any], known: Iterable[str]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        names = ", ".join(known) or "none"
+        raise ParameterError(f"{section} has the unknown keys {', '.join(unknown)}; known are {names}")

@@ -1,0 +1,40 @@
+"""`sage_fast`: learns to draw `targets.fusion_target` of the clean pair, from the pair as the sensors give it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sage_fusion_ros.training.data import Batch
+from sage_fusion_ros.training.losses import directional_gradient, scd_gap
+from sage_fusion_ros.training.targets import TargetSettings, fusion_target
+
+DEFAULT_TERMS = {"pixel": 10.0, "edges": 10.0, "scd": 0.0}
+
+
+class SageFastRecipe:
+    """Loss: pixel L1 to the target, L1 of the gradients, and optionally the gap to the greatest SCD.
+
+    Args:
+        target: How the target is made.
+        terms: Weights of the three.
+    """
+
+    name = "sage_fast"
+
+    def __init__(self, target: TargetSettings, terms: dict[str, float]) -> None:
+        self._target = target
+        self._weights = {**DEFAULT_TERMS, **terms}
+
+    def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """See Recipe."""
+        fused = network(batch.rgb_luma, batch.thermal).float()
+        target = fusion_target(batch.clean_rgb_luma, batch.clean_thermal, self._target)
+        weight = self._weights
+        terms = {
+            "pixel": weight["pixel"] * F.l1_loss(fused, target),
+            "edges": weight["edges"] * directional_gradient(fused, target),
+        }
+        if weight["scd"] > 0:
+            terms["scd"] = weight["scd"] * scd_gap(fused, batch.clean_rgb_luma, batch.clean_thermal)
+        return terms

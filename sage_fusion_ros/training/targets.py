@@ -1,0 +1,127 @@
+"""What `sage_fast` learns to draw: a fused luma computed from the clean pair by Laplacian pyramids.
+
+The network learns to draw the same from each pixel's surroundings alone, and from noisy images. Sources: Burt and
+Adelson 1983 (the pyramid), Burt and Kolczynski 1993 (choice by local energy), Donoho 1995 (soft threshold against
+noise). The rest is ours and explained where it stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """How the target picture is made.
+
+    Attributes:
+        gain: Factor on the chosen detail, finest level first; its length is the number of levels.
+        lesser: Share of the detail not chosen that is added nevertheless, per level. On coarse levels both cameras'
+            structure should stay readable; on fine ones the sum would double edges.
+        base_share: How far the coarsest level follows thermal where thermal is brighter: 0 keeps the RGB camera's
+            brightness, 1 is the maximum, which veils warm roads by day.
+        sharpness: Exponent of the choice between the cameras; high values switch, low ones mix.
+        thermal_noise_gate: Thermal detail below this many standard deviations of the thermal noise is dropped.
+        rgb_noise_gate: The same for RGB.
+        noise_limit: Greatest standard deviation that is taken for noise, not for texture.
+        hot_low, hot_high: Thermal contrast to the surroundings (0..1) from which on, and at which fully, a warm thing
+            is shown at least as bright as the thermal camera shows it.
+        shoulder: Brightness above which the picture is compressed, so that nothing burns out.
+    """
+
+    gain: tuple[float, ...] = (1.2, 1.2, 1.1, 1.0, 1.0)
+    lesser: tuple[float, ...] = (0.0, 0.0, 0.25, 0.5, 0.8)
+    base_share: float = 0.6
+    sharpness: float = 2.0
+    thermal_noise_gate: float = 1.5
+    rgb_noise_gate: float = 0.0
+    noise_limit: float = 0.02
+    hot_low: float = 0.15
+    hot_high: float = 0.4
+    shoulder: float = 0.8
+
+
+def halve(image: Tensor) -> Tensor:
+    """Half the size by the kernel (1, 3, 3, 1)/8 in both directions; (N, 1, H, W), H and W even."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=image.dtype) / 8
+    kernel = (taps[:, None] * taps[None, :])[None, None]
+    return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, stride=2)
+
+
+def double(image: Tensor) -> Tensor:
+    """Twice the size, bilinear, which is the transpose of `halve` up to a factor."""
+    return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def laplacian_pyramid(image: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
+    """Detail images from fine to coarse, and the coarsest blur.
+
+    Args:
+        image: (N, 1, H, W), H and W multiples of 2**levels.
+        levels: Number of detail images.
+    """
+    details = []
+    for _ in range(levels):
+        smaller = halve(image)
+        details.append(image - double(smaller))
+        image = smaller
+    return details, image
+
+
+def _smooth(image: Tensor) -> Tensor:
+    for _ in range(2):
+        image = F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)
+    return image
+
+
+def noise_level(finest: Tensor) -> Tensor:
+    """Robust standard deviation of the finest detail, (N, 1, 1, 1): median of the magnitude over 0.6745."""
+    return finest.abs().flatten(1).median(dim=1).values.view(-1, 1, 1, 1) / 0.6745
+
+
+def soft_threshold(image: Tensor, threshold: Tensor) -> Tensor:
+    """sign(x) max(|x| - threshold, 0), Donoho 1995."""
+    return image.sign() * (image.abs() - threshold).clamp_min(0.0)
+
+
+@torch.no_grad()
+def fusion_target(rgb_luma: Tensor, thermal: Tensor, settings: TargetSettings) -> Tensor:
+    """The picture to be learnt.
+
+    Args:
+        rgb_luma: float32 (N, 1, H, W) in 0..1; H and W multiples of 2**levels.
+        thermal: The same, registered.
+        settings: How it is made.
+
+    Returns:
+        float32 (N, 1, H, W) in 0..1.
+    """
+    levels = len(settings.gain)
+    rgb_details, rgb_base = laplacian_pyramid(rgb_luma, levels)
+    thermal_details, thermal_base = laplacian_pyramid(thermal, levels)
+    rgb_noise = noise_level(rgb_details[0]).clamp_max(settings.noise_limit) * settings.rgb_noise_gate
+    thermal_noise = noise_level(thermal_details[0]).clamp_max(settings.noise_limit) * settings.thermal_noise_gate
+    fused = rgb_base + settings.base_share * (thermal_base - rgb_base).clamp_min(0.0)
+    surroundings = thermal_base
+    for level in reversed(range(levels)):
+        # White noise halves in amplitude with every level.
+        a = soft_threshold(rgb_details[level], rgb_noise * 0.5**level)
+        b = soft_threshold(thermal_details[level], thermal_noise * 0.5**level)
+        energy_a, energy_b = _smooth(a.abs()) ** settings.sharpness, _smooth(b.abs()) ** settings.sharpness
+        share = energy_a / (energy_a + energy_b + 1e-9)
+        chosen, other = share * a + (1 - share) * b, (1 - share) * a + share * b
+        fused = double(fused) + settings.gain[level] * chosen + settings.lesser[level] * other
+        surroundings = double(surroundings)
+    hot = ((thermal - surroundings - settings.hot_low) / (settings.hot_high - settings.hot_low)).clamp(0.0, 1.0)
+    fused = fused + hot * (thermal - fused).clamp_min(0.0)
+    return roll_off(fused, settings.shoulder)
+
+
+def roll_off(image: Tensor, shoulder: float) -> Tensor:
+    """Keeps 0..shoulder and compresses what is above by tanh, so that 1 is never passed; below 0 is cut."""
+    room = 1.0 - shoulder
+    return torch.where(image > shoulder, shoulder + room * torch.tanh((image - shoulder) / room), image).clamp(0.0, 1.0)
