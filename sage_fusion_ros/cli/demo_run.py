@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ STALL_S = 30.0
 """Longest time the replay may be silent before the run is given up."""
 DRAIN_S = 5.0
 QUIET_S = 0.5
+END_S = 3.0
+"""Time the replay gets to end by itself once its source has."""
 
 
 @dataclass
@@ -60,6 +63,7 @@ def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
             _follow(watch, children, replay, plan, signals)
             _drain(watch, children, signals)
             outcome.replayed = watch.sent > 0
+            children.wait([replay], END_S)
             children.stop([replay])
         children.stop([fusion, recorder])
         outcome.problems += [problem for child in children.all if (problem := _ended_badly(child))]
@@ -90,7 +94,9 @@ def _wait_until_ready(watch: Watch, children: Children, fusion: Child, limit_s: 
 
 def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, signals: Signals) -> None:
     watch.sent_at = time.monotonic()
-    with tqdm(total=plan.pairs, desc="pairs fused", unit="pair") as bar:
+    # A log file is not a screen: there a line every few seconds is enough.
+    interval_s = 0.2 if sys.stderr.isatty() else 3.0
+    with tqdm(total=plan.pairs, desc="pairs fused", unit="pair", mininterval=interval_s, smoothing=0.1) as bar:
         while not signals.received and not watch.replay_finished:
             ended = replay.exit_code is not None
             watch.update()

@@ -132,9 +132,10 @@ class Children:
             for child in alive:
                 child.ended_by = signal.Signals(number).name
                 child.send(number)
-            self._wait_for_end(alive, wait_s, patient=number != signal.SIGKILL)
+            self.wait(alive, wait_s, patient=number != signal.SIGKILL)
 
-    def _wait_for_end(self, children: Sequence[Child], wait_s: float, *, patient: bool) -> None:
+    def wait(self, children: Sequence[Child], wait_s: float, *, patient: bool = True) -> None:
+        """Waits until the children have ended, at most wait_s seconds; a patient wait ends when the user hurries."""
         end = time.monotonic() + wait_s
         while any(child.exit_code is None for child in children) and time.monotonic() < end:
             if patient and self._signals.hurry:
