@@ -1,0 +1,288 @@
+"""The demo for real: three processes over DDS, what they leave, and that they leave no process behind."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mock_models import make_model
+
+from sage_fusion_ros.cli import demo
+from sage_fusion_ros.cli.demo_nodes import RunPaths, child_environment, fusion_command
+from sage_fusion_ros.cli.watch import EventTail, Watch
+from sage_fusion_ros.errors import ParameterError
+
+RATE_HZ = 10
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.05)
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Living processes that have this folder in their command line, by process id."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command and int(entry.name) != os.getpid():
+            found[int(entry.name)] = command
+    return found
+
+
+class Demo:
+    """One started `sage-fusion demo`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self.output = folder / "out"
+        self.log = folder / "printed.txt"
+        command = [sys.executable, "-m", "sage_fusion_ros.cli.main", "demo", "--rate", str(RATE_HZ)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--output", str(self.output), *arguments], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def printed(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def fused(self) -> int:
+        path = RunPaths(self.output).recording
+        return path.read_text(encoding="utf-8").count('"event": "fused"') if path.exists() else 0
+
+    def end(self, seconds: float = 90) -> int:
+        return self.process.wait(timeout=seconds)
+
+    def report(self) -> dict:
+        return json.loads((self.output / "report.json").read_text(encoding="utf-8"))
+
+    def child(self, module: str) -> int:
+        return next(pid for pid, command in processes_of(self.folder).items() if f"nodes.{module}" in command)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    model = make_model(tmp_path / "models" / "brighter")
+    started = []
+
+    def run(*arguments: str, model: Path | str = model) -> Demo:
+        started.append(Demo(tmp_path, "--model", str(model), *arguments))
+        return started[-1]
+
+    yield run
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+    wait_for(lambda: not processes_of(tmp_path), 20)
+
+
+def test_a_short_run_ends_well_and_leaves_a_report_that_adds_up(start, tmp_path):
+    run = start("--source", "synthetic", "--duration", "3", "--check", "--min-share", "0.8")
+    assert run.end() == 0, run.printed
+    assert not processes_of(tmp_path)
+    report = run.report()
+    check, pairs = report["index_check"], report["pairs"]
+    assert pairs["in"] == 3 * RATE_HZ
+    assert 0 < pairs["fused"] <= pairs["paired"] <= pairs["in"]
+    assert check["sent"] == pairs["in"]
+    assert check["counted"] == check["sent"] - check["before_discovery"]
+    assert pairs["not_back"] == pairs["in"] - check["matched"]
+    assert check["mixed"] == check["repeated"] == 0
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"] <= report["latency_ms"]["p99"]
+    assert report["rate_hz"] == pytest.approx(RATE_HZ, rel=0.3)
+    assert (report["model"], report["device"], report["source"]["kind"]) == ("brighter", "cpu", "synthetic")
+    images = sorted((run.output / "fused").glob("*.png"))
+    assert images
+    assert all(path.stem.isdigit() and int(path.stem) < pairs["in"] for path in images)
+    page = (run.output / "index.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 3 * page.count('class="moment"') > 0
+    assert page.count("<svg") == 2
+    assert "brighter" in page
+
+
+def test_an_offset_as_long_as_a_period_fails_the_check_and_passes_it_when_compensated(start, tmp_path):
+    arguments = ["--duration", "2", "--thermal-offset-ms", str(1000 / RATE_HZ), "--check", "--min-share", "0.7"]
+    run = start(*arguments)
+    assert run.end() == 1
+    assert run.report()["index_check"]["mixed"] > 0
+    assert "mixed pairs" in run.printed
+    run = start(*arguments, "--compensate-ms", str(1000 / RATE_HZ))
+    assert run.end() == 0, run.printed
+    assert run.report()["index_check"]["mixed"] == 0
+
+
+def test_a_model_that_is_not_there_is_said_at_once(start, tmp_path):
+    run = start("--duration", "2", model="no_such_model")
+    assert run.end() == 2
+    assert "no model named 'no_such_model'" in run.printed
+    assert not processes_of(tmp_path)
+
+
+def test_a_refused_parameter_is_said_in_the_nodes_words(start, tmp_path):
+    run = start("--duration", "2", "--set", "pairing.max_dt_ms:=-4.0")
+    assert run.end() == 2
+    assert "fusion_node ended with code 2" in run.printed
+    assert "pairing.max_dt_ms" in run.printed
+    assert not processes_of(tmp_path)
+
+
+def test_a_node_that_is_killed_ends_the_run_with_its_name(start, tmp_path):
+    run = start("--duration", "60")
+    wait_for(lambda: run.fused() > 3)
+    os.kill(run.child("fusion_node"), signal.SIGKILL)
+    assert run.end() == 2
+    assert "fusion_node ended with code -9" in run.printed
+    assert not processes_of(tmp_path)
+
+
+def test_sigint_ends_the_run_early_with_a_report(start, tmp_path):
+    run = start("--duration", "60")
+    wait_for(lambda: run.fused() > 3)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 128 + signal.SIGINT, run.printed
+    assert "failed:" not in run.printed
+    assert not processes_of(tmp_path)
+    assert 0 < run.report()["pairs"]["fused"] < 60 * RATE_HZ
+
+
+def test_sigint_twice_leaves_no_process(start, tmp_path):
+    run = start("--duration", "60")
+    wait_for(lambda: run.fused() > 3)
+    run.process.send_signal(signal.SIGINT)
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 128 + signal.SIGINT, run.printed
+    assert not processes_of(tmp_path)
+
+
+def test_sigkill_leaves_no_process(start, tmp_path):
+    run = start("--duration", "60")
+    wait_for(lambda: run.fused() > 3)
+    run.process.kill()
+    run.process.wait()
+    wait_for(lambda: not processes_of(tmp_path), 10)
+
+
+class Stills:
+    """A source of five stills, which have no rate."""
+
+    kind, frame_rate = "folder", None
+
+    def __len__(self) -> int:
+        return 5
+
+
+class Video(Stills):
+    kind, frame_rate = "video", 25.0
+
+
+def plan(source: Stills, *arguments: str):
+    parser = argparse.ArgumentParser()
+    demo.add_parser(parser.add_subparsers())
+    return demo.make_plan(parser.parse_args(["demo", *arguments]), source)
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "rate", "pairs"),
+    [
+        (Stills(), [], 2.0, 5),
+        (Video(), [], 25.0, 5),
+        (Video(), ["--speed", "3"], 75.0, 5),
+        (Video(), ["--rate", "10", "--duration", "0.3"], 10.0, 3),
+        (Video(), ["--duration", "2"], 25.0, 5),
+        (Video(), ["--duration", "2", "--loop"], 25.0, 50),
+    ],
+)
+def test_rate_and_length_follow_from_the_source_and_the_arguments(source, arguments, rate, pairs):
+    made = plan(source, *arguments)
+    assert (made.rate_hz, made.pairs) == (rate, pairs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rate", "0"], "--rate is 0"),
+        (["--duration", "-1"], "--duration is -1"),
+        (["--loop"], "--loop has no end"),
+        (["--set", "engine.threads=1"], "expected NAME:=VALUE"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ParameterError, match=message):
+        plan(Video(), *arguments)
+
+
+def test_parameters_reach_the_node_as_they_were_given():
+    command = fusion_command(
+        plan(Video(), "--model", "my model", "--set", "engine.threads:=2", "--compensate-ms", "40")
+    )
+    assert 'fusion.model:="my model"' in command
+    assert "engine.threads:=2" in command
+    assert "pairing.thermal_offset_ms:=40.0" in command
+
+
+def test_what_the_user_has_set_about_ros_stays(monkeypatch, tmp_path):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/my/profile.xml")
+    environment = child_environment(RunPaths(tmp_path))
+    assert environment["ROS_DOMAIN_ID"] == "7"
+    assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == "/my/profile.xml"
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE")
+    environment = child_environment(RunPaths(tmp_path))
+    assert 0 < int(environment["ROS_DOMAIN_ID"]) <= 101
+    assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+
+
+def test_an_output_folder_with_other_things_in_it_is_not_touched(tmp_path):
+    (tmp_path / "fused").mkdir()
+    (tmp_path / "fused" / "mine.png").touch()
+    with pytest.raises(ParameterError, match="holds other things"):
+        demo.prepare_output(tmp_path)
+    assert (tmp_path / "fused" / "mine.png").exists()
+    with pytest.raises(ParameterError, match="is a file"):
+        demo.prepare_output(tmp_path / "fused" / "mine.png")
+
+
+def test_an_earlier_runs_output_is_replaced(tmp_path):
+    paths = demo.prepare_output(tmp_path / "out")
+    (paths.images / "000001.png").touch()
+    (paths.folder / "report.json").touch()
+    (paths.folder / "note.txt").touch()
+    demo.prepare_output(tmp_path / "out")
+    assert not (paths.images / "000001.png").exists()
+    assert not (paths.folder / "report.json").exists()
+    assert (paths.folder / "note.txt").exists()
+
+
+def test_a_growing_file_is_read_line_by_line(tmp_path):
+    path = tmp_path / "events.jsonl"
+    tail = EventTail(path)
+    assert tail.read() == []
+    path.write_text('{"event": "a"}\n{"event"', encoding="utf-8")
+    assert tail.read() == [{"event": "a"}]
+    with path.open("a", encoding="utf-8") as file:
+        file.write(': "b"}\n')
+    assert tail.read() == [{"event": "b"}]
+
+
+@pytest.mark.parametrize(("level", "problem"), [(0, ""), (1, ""), (2, "the model is broken")])
+def test_a_node_without_a_model_is_known_by_its_diagnostics(tmp_path, level, problem):
+    status = {"name": "fusion_node: engine", "level": level, "message": "the model is broken", "values": {}}
+    event = {"event": "diagnostics", "arrival_ns": 0, "statuses": [status]}
+    (tmp_path / "recording.jsonl").write_text(json.dumps(event) + "\n", encoding="utf-8")
+    watch = Watch(tmp_path / "recording.jsonl", tmp_path / "replay.jsonl")
+    watch.update()
+    assert watch.problem == problem
