@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,17 @@ class PairSource(Protocol):
 
     def close(self) -> None:
         """Releases files. Reading is over after it."""
+
+
+@runtime_checkable
+class RecordedCameras(Protocol):
+    """A source that also knows each camera by itself: as many images, and at such times, as were recorded."""
+
+    def camera_stamps(self, camera: Camera) -> list[int]:
+        """The recorded stamp of each image of a camera in nanoseconds."""
+
+    def read_camera(self, camera: Camera, index: int) -> npt.NDArray[np.generic]:
+        """One image of one camera; raises SourceError when it can't be read."""
 
 
 def check_index(index: int, length: int) -> None:
