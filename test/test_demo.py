@@ -178,14 +178,14 @@ def test_sigkill_leaves_no_process(start, tmp_path):
 class Stills:
     """A source of five stills, which have no rate."""
 
-    kind, frame_rate = "folder", None
+    name, kind, frame_rate = "stills", "folder", None
 
     def __len__(self) -> int:
         return 5
 
 
 class Video(Stills):
-    kind, frame_rate = "video", 25.0
+    name, kind, frame_rate = "video", "video", 25.0
 
 
 def plan(source: Stills, *arguments: str):
@@ -197,7 +197,7 @@ def plan(source: Stills, *arguments: str):
 @pytest.mark.parametrize(
     ("source", "arguments", "rate", "pairs"),
     [
-        (Stills(), [], 2.0, 5),
+        (Stills(), [], 10.0, 5),
         (Video(), [], 25.0, 5),
         (Video(), ["--speed", "3"], 75.0, 5),
         (Video(), ["--rate", "10", "--duration", "0.3"], 10.0, 3),

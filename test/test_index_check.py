@@ -2,7 +2,7 @@
 
 import pytest
 
-from sage_fusion_ros.evaluation.index_check import check_indexes
+from sage_fusion_ros.evaluation.index_check import StampIndex, check_indexes, recorded_partners
 from sage_fusion_ros.evaluation.recording import Fused, PairStamps, Recording, ReplayLog, Sent
 
 PERIOD_NS = 33_333_333
@@ -13,12 +13,16 @@ def stamp(index: int) -> int:
     return START_NS + index * PERIOD_NS
 
 
-def sent(count: int, offset_ns: int = 0, loops: int = 1) -> ReplayLog:
+def sent_log(count: int, offset_ns: int = 0, loops: int = 1) -> ReplayLog:
     log = ReplayLog()
     for position in range(count * loops):
         log.sent.append(Sent("rgb", position % count, stamp(position)))
         log.sent.append(Sent("thermal", position % count, stamp(position) + offset_ns))
     return log
+
+
+def sent(count: int, offset_ns: int = 0, loops: int = 1) -> StampIndex:
+    return StampIndex(sent_log(count, offset_ns, loops))
 
 
 def came_back(pairs: list[tuple[int, int]], offset_ns: int = 0) -> Recording:
@@ -107,13 +111,13 @@ def test_a_node_that_does_nothing_fails():
 
 
 def test_a_source_that_sends_nothing_fails():
-    assert check_indexes(ReplayLog(), Recording()).failures(min_share=0.0) != []
+    assert check_indexes(StampIndex(ReplayLog()), Recording()).failures(min_share=0.0) != []
 
 
 def test_half_a_pair_is_no_pair():
-    log = sent(10)
+    log = sent_log(10)
     del log.sent[7]  # the thermal image of index 3
-    check = check_indexes(log, came_back([(i, i) for i in range(10) if i != 3]))
+    check = check_indexes(StampIndex(log), came_back([(i, i) for i in range(10) if i != 3]))
     assert (check.sent, check.matched, check.share) == (9, 9, 1.0)
 
 
@@ -123,3 +127,41 @@ def test_a_thermal_driven_run_is_looked_up_by_thermal_stamps():
     run.fused = [Fused(fused.stamp_ns + offset, fused.arrival_ns) for fused in run.fused]
     check = check_indexes(sent(10, offset_ns=offset), run, drive="thermal")
     assert (check.matched, check.unexplained) == (10, 0)
+
+
+class Bag:
+    """RGB at 30 Hz, thermal at 9 Hz that begins a little earlier."""
+
+    stamps = {  # noqa: RUF012
+        "rgb": [round(i * 1e9 / 30) for i in range(90)],
+        "thermal": [round((i / 9 - 0.005) * 1e9) for i in range(27)],
+    }
+
+    def camera_stamps(self, camera: str) -> list[int]:
+        return self.stamps[camera]
+
+
+def test_cameras_that_count_for_themselves_are_held_against_the_nearest_recorded_image():
+    partners = recorded_partners(Bag())
+    assert len(partners) == 27
+    assert (partners[0], partners[9], partners[1]) == (0, 30, 3)
+    log = ReplayLog()
+    for camera in ("rgb", "thermal"):
+        log.sent += [Sent(camera, i, START_NS + t) for i, t in enumerate(Bag.stamps[camera])]
+    stamps = StampIndex(log, partners)
+    assert len(stamps.pairs) == 27
+    right, wrong = Recording(), Recording()
+    for thermal, rgb in partners.items():
+        for run, other in ((right, rgb), (wrong, rgb + 1)):
+            rgb_ns = START_NS + Bag.stamps["rgb"][other]
+            run.pairs.append(PairStamps(rgb_ns, START_NS + Bag.stamps["thermal"][thermal]))
+            run.fused.append(Fused(rgb_ns, rgb_ns + 1))
+    assert (check_indexes(stamps, right).share, check_indexes(stamps, right).mixed) == (1.0, 0)
+    assert (check_indexes(stamps, wrong).matched, check_indexes(stamps, wrong).mixed) == (0, 27)
+
+
+def test_bag_images_far_from_any_other_have_no_partner():
+    class Early(Bag):
+        stamps = {"rgb": [1000, 2000], "thermal": [0, 10, 1001]}  # noqa: RUF012
+
+    assert recorded_partners(Early()) == {2: 0}

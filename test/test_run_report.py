@@ -92,7 +92,9 @@ def run(run_files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
 @pytest.fixture
 def report(run: tuple[Recording, ReplayLog]) -> dict:
     recording, log = run
-    return build_report(recording, log, check_indexes(log, recording), source=SOURCE, settings={"engine.device": "cpu"})
+    return build_report(
+        recording, log, check_indexes(StampIndex(log), recording), source=SOURCE, settings={"engine.device": "cpu"}
+    )
 
 
 def test_the_figures_follow_from_the_events(report):
@@ -182,7 +184,7 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path, run, report):
 
 def test_the_page_of_a_run_without_any_image_says_so(tmp_path, run):
     empty = Recording()
-    check = check_indexes(run[1], empty)
+    check = check_indexes(StampIndex(run[1]), empty)
     report = build_report(empty, run[1], check, source=SOURCE, settings={})
     assert report["rate_hz"] is None
     page = write_page(tmp_path, report, empty, []).read_text(encoding="utf-8")

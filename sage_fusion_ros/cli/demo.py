@@ -13,16 +13,19 @@ from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan
 from sage_fusion_ros.cli.demo_run import perform
 from sage_fusion_ros.cli.processes import Signals
 from sage_fusion_ros.errors import ParameterError, SageFusionError
-from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes
+from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes, recorded_partners
 from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
 from sage_fusion_ros.evaluation.recording import read_recording, read_replay_log
 from sage_fusion_ros.evaluation.run_report import build_report, write_page, write_report
-from sage_fusion_ros.sources.base import PairSource
+from sage_fusion_ros.sources.base import PairSource, RecordedCameras
+from sage_fusion_ros.sources.depth import to_encoding
 from sage_fusion_ros.sources.open import open_source
+from sage_fusion_ros.sources.schedule import STILLS_RATE_HZ, Schedule, ScheduleSettings
 
 SUCCESS, FAILED = 0, 1
-STILLS_HZ = 2.0
 SYNTHETIC_S = 15.0
+MONO8_RANGE = (26315.0, 32315.0)
+"""Counts shown as 0 and 255 where 16-bit images go out as mono8: -10 to 50 degrees Celsius in centikelvin."""
 MOMENTS = 6
 MARK = ".sage_fusion_run"
 """Marks an output folder as one of ours, whose earlier contents may go."""
@@ -42,10 +45,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     what.add_argument("--seed", type=int, default=0, help="seed of the synthetic scene")
     what.add_argument("--duration", type=float, metavar="S", help="seconds to play (default: all; synthetic: 15)")
     speed = what.add_mutually_exclusive_group()
-    speed.add_argument("--rate", type=float, metavar="HZ", help="pairs per second (default: the source's; stills: 2)")
+    speed.add_argument("--rate", type=float, metavar="HZ", help="pairs per second (default: the source's; stills: 10)")
     speed.add_argument("--speed", type=float, metavar="FACTOR", help="times the source's own rate")
     what.add_argument("--loop", action="store_true", help="begin again at the end, until --duration")
-    what.add_argument("--thermal-encoding", choices=("mono8", "mono16"), help="(default: the replay's)")
+    what.add_argument("--thermal-encoding", choices=("mono8", "mono16"), help="(default: as the source has it)")
     what.add_argument(
         "--thermal-offset-ms", type=float, default=0.0, metavar="MS", help="let thermal stamps lag by this"
     )
@@ -69,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Runs the demo; returns the exit code."""
     _need_packages()
-    source = open_source(args.source, seed=args.seed, **_source_options(args))
+    source = open_for(args)
     try:
         plan = make_plan(args, source)
         paths = prepare_output(args.output)
@@ -104,29 +107,29 @@ def make_plan(args: argparse.Namespace, source: PairSource) -> RunPlan:
             raise ParameterError(f"--{name} is {value}; expected a number above 0")
     if args.loop and args.duration is None:
         raise ParameterError("--loop has no end by itself; give --duration too")
-    rate = args.rate or (source.frame_rate or STILLS_HZ) * (args.speed or 1.0)
-    pairs = len(source)
-    if args.duration is not None:
-        wanted = max(1, round(args.duration * rate))
-        pairs = wanted if args.loop else min(pairs, wanted)
+    duration = args.duration or (SYNTHETIC_S if source.kind == "synthetic" else 0.0)
+    rate = args.rate or (source.frame_rate or STILLS_RATE_HZ) * (args.speed or 1.0)
+    settings = ScheduleSettings(rate, 0.0, duration, args.loop, thermal_offset_ms=args.thermal_offset_ms)
+    pairs = Schedule(source, settings).pairs or 0
     replay = {
         "source": args.source,
         "seed": args.seed,
-        "rate": rate,
+        "rate": float(rate),
         "loop": args.loop,
-        "duration": pairs / rate,
-        "thermal_offset_ms": args.thermal_offset_ms,
+        "duration": float(duration),
+        "thermal.offset_ms": args.thermal_offset_ms,
+        "wait_for_subscribers": 1,
     }
+    if args.thermal_encoding is not None:
+        replay["thermal.encoding"] = args.thermal_encoding
+        replay["thermal.low"], replay["thermal.high"] = MONO8_RANGE
     fusion: dict[str, Any] = {"pairing.thermal_offset_ms": args.compensate_ms}
     optional = (
-        (replay, "thermal_encoding", args.thermal_encoding),
-        (fusion, "pairing.max_dt_ms", args.max_dt_ms),
-        (fusion, "fusion.model", args.model),
-        (fusion, "engine.device", args.device),
+        ("pairing.max_dt_ms", args.max_dt_ms),
+        ("fusion.model", args.model),
+        ("engine.device", args.device),
     )
-    for target, name, value in optional:
-        if value is not None:
-            target[name] = value
+    fusion.update((name, value) for name, value in optional if value is not None)
     for text in args.set:
         name, separator, value = text.partition(":=")
         if not (separator and name and value):
@@ -169,7 +172,8 @@ def report_run(
 ) -> IndexCheck:
     """Writes report.json and index.html and prints the figures."""
     recording, log = read_recording(paths.recording), read_replay_log(paths.replay_log)
-    check = check_indexes(log, recording)
+    stamps = StampIndex(log, recorded_partners(source) if isinstance(source, RecordedCameras) else None)
+    check = check_indexes(stamps, recording)
     facts = {
         "name": short_name(args.source),
         "spec": args.source,
@@ -180,9 +184,17 @@ def report_run(
     }
     report = build_report(recording, log, check, source=facts, settings=settings)
     write_report(paths.folder, report)
-    stamps = StampIndex(log)
     frames = name_by_index(paths.images, recording, stamps)
-    moments = collect_moments(source, paths.images, frames, recording, stamps, MOMENTS)
+    encoding = args.thermal_encoding or "source"
+    moments = collect_moments(
+        source,
+        paths.images,
+        frames,
+        recording,
+        stamps,
+        count=MOMENTS,
+        sent_as=lambda thermal: to_encoding(thermal, encoding, *MONO8_RANGE),
+    )
     page = write_page(paths.folder, report, recording, moments)
     latency = report["latency_ms"]
     print(
@@ -202,11 +214,20 @@ def short_name(spec: str) -> str:
     return ", ".join(Path(part.strip()).name or part for part in spec.split(","))
 
 
-def _source_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The synthetic scene is as long as asked for; other sources take no length."""
-    if args.source.partition(":")[0] != "synthetic":
-        return {}
-    return {"duration": args.duration or SYNTHETIC_S}
+def open_for(args: argparse.Namespace) -> PairSource:
+    """Opens the source as the replay does, so that both read the same images under the same index.
+
+    Raises:
+        SourceError: It can't be replayed.
+    """
+    options = {}
+    if args.source.partition(":")[0] == "synthetic" and not args.loop:
+        from sage_fusion_ros.sources.synthetic import FRAME_RATE
+
+        # The scene is as long as it is played; at another rate it takes more or fewer of its own seconds.
+        speed = args.rate / FRAME_RATE if args.rate else args.speed or 1.0
+        options["duration"] = (args.duration or SYNTHETIC_S) * speed
+    return open_source(args.source, seed=args.seed, **options)
 
 
 def _need_packages() -> None:

@@ -11,7 +11,11 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from sage_fusion_ros.evaluation.recording import Recording, ReplayLog
+from sage_fusion_ros.sources.base import RecordedCameras
 
 SourceKey = tuple[int, int]
 """(source index, how often this camera had sent it before)."""
@@ -20,15 +24,24 @@ EXAMPLES = 5
 
 
 class StampIndex:
-    """Which source pair a stamp of a camera belongs to."""
+    """Which source pair a stamp of a camera belongs to.
 
-    def __init__(self, log: ReplayLog) -> None:
+    Args:
+        log: What the replay sent.
+        partners: For a source whose cameras count for themselves (a bag): the RGB index of each thermal index that has
+            one. Others have one index for both cameras.
+    """
+
+    def __init__(self, log: ReplayLog, partners: dict[int, int] | None = None) -> None:
         self._keys: dict[tuple[str, int], set[SourceKey]] = defaultdict(set)
         seen: Counter[tuple[str, int]] = Counter()
         cameras: dict[SourceKey, dict[str, int]] = {}
         for sent in log.sent:
-            key = (sent.index, seen[sent.camera, sent.index])
-            seen[sent.camera, sent.index] += 1
+            index = sent.index
+            if sent.camera == "thermal" and partners is not None:
+                index = partners.get(index, -1 - index)  # without a partner: below 0, where no RGB index is
+            key = (index, seen[sent.camera, index])
+            seen[sent.camera, index] += 1
             self._keys[sent.camera, sent.stamp_ns].add(key)
             cameras.setdefault(key, {})[sent.camera] = sent.stamp_ns
         self.pairs = {key: stamps for key, stamps in cameras.items() if len(stamps) == 2}
@@ -90,17 +103,34 @@ def _name(keys: set[SourceKey]) -> str:
     return " or ".join(str(index) for index, _ in sorted(keys)) or "a stamp nobody sent"
 
 
-def check_indexes(log: ReplayLog, run: Recording, *, drive: str = "rgb", discovery_s: float = 1.0) -> IndexCheck:
-    """Compares a recording with the replay's log.
+def recorded_partners(source: RecordedCameras) -> dict[int, int]:
+    """Thermal index to RGB index of the recorded images that are each other's nearest in time."""
+    times = {camera: np.asarray(source.camera_stamps(camera), np.int64) for camera in ("rgb", "thermal")}
+    to_thermal, to_rgb = _nearest(times["rgb"], times["thermal"]), _nearest(times["thermal"], times["rgb"])
+    return {int(to_thermal[rgb]): rgb for rgb in range(len(to_thermal)) if to_rgb[to_thermal[rgb]] == rgb}
+
+
+def _nearest(times: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """For each time the index of the other one nearest to it."""
+    order = np.argsort(others, kind="stable")
+    ordered = others[order]
+    after = np.clip(np.searchsorted(ordered, times), 1, max(1, len(ordered) - 1))
+    before = after - 1
+    after = np.minimum(after, len(ordered) - 1)
+    nearer = np.where(np.abs(ordered[before] - times) <= np.abs(ordered[after] - times), before, after)
+    return np.asarray(order[nearer], np.int64)
+
+
+def check_indexes(stamps: StampIndex, run: Recording, *, drive: str = "rgb", discovery_s: float = 1.0) -> IndexCheck:
+    """Compares a recording with what the replay sent.
 
     Args:
-        log: The replay's log.
+        stamps: What the replay sent.
         run: The recorder's file.
         drive: Camera whose stamp the fused image carries.
         discovery_s: Discovery ends with the first pair that came back, and at the latest this many seconds of stamps
             after the first pair sent, so that a node that starts late does not pass.
     """
-    stamps = StampIndex(log)
     made: dict[int, tuple[set[SourceKey], set[SourceKey]]] = {}
     mixed, examples = 0, []
     for pair in run.pairs:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.evaluation.index_check import SourceKey, StampIndex
@@ -38,7 +41,14 @@ def name_by_index(folder: Path, run: Recording, stamps: StampIndex) -> list[Save
 
 
 def collect_moments(
-    source: PairSource, folder: Path, frames: list[SavedFrame], run: Recording, stamps: StampIndex, count: int
+    source: PairSource,
+    folder: Path,
+    frames: list[SavedFrame],
+    run: Recording,
+    stamps: StampIndex,
+    *,
+    count: int,
+    sent_as: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = lambda thermal: thermal,
 ) -> list[Moment]:
     """Reads the sources of evenly spread fused images again.
 
@@ -51,6 +61,7 @@ def collect_moments(
         run: The recording, for the pairs' stamps.
         stamps: What the replay sent.
         count: Moments wanted.
+        sent_as: How the replay changed the thermal images before it sent them.
     """
     made = {pair.thermal_ns: pair for pair in run.pairs} | {pair.rgb_ns: pair for pair in run.pairs}
     usable = [frame for frame in frames if frame.stamp_ns in made]
@@ -65,14 +76,14 @@ def collect_moments(
         try:
             rgb = source.read(min(rgb_keys)[0]).rgb
             thermal = source.read(min(thermal_keys)[0]).thermal
-        except SourceError:
-            continue  # a file that went away after the replay read it; the other moments stand
+        except (SourceError, IndexError):
+            continue  # a file that went away since the replay read it, or a bag's image without a partner
         seconds = (frame.stamp_ns - run.fused[0].stamp_ns) / 1e9
         moments.append(
             Moment(
                 title=f"{seconds:.1f} s, {_index_text(rgb_keys, thermal_keys)}",
                 rgb=rgb,
-                thermal=ThermalNormaliser()(thermal),
+                thermal=ThermalNormaliser()(sent_as(thermal)),
                 fused=np.asarray(cv2.cvtColor(fused, cv2.COLOR_BGR2RGB), np.uint8),
                 link=f"{folder.name}/{frame.file}",
             )
