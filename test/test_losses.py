@@ -61,7 +61,7 @@ def test_feature_cosine_is_zero_for_equal_directions_and_one_for_right_angles() 
     b = torch.tensor([[5.0, 0.0], [3.0, 0.0]])  # the first sample parallel, the second at a right angle
     assert feature_cosine([a], [b]).item() == pytest.approx(0.5)
     assert feature_cosine([a, a], [3 * a, b]).item() == pytest.approx(0.5)
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         feature_cosine([a], [a, b])
 
 

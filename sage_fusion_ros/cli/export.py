@@ -12,7 +12,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
     parser.add_argument("--output", type=Path, required=True, help="model folder, for example models/sage_fast")
     parser.add_argument("--notes", type=Path, help="YAML with the card's description, licence, training and measured")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,7 +23,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--steps", type=int, help="replaces the steps of the settings")
     parser.add_argument("--seed", type=int, help="replaces the seed of the settings")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

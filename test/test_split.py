@@ -1,0 +1,66 @@
+"""What is kept from training, as a rule and against the list of what the baselines are measured on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from sage_fusion_ros.sources.layouts import find_pairs
+from sage_fusion_ros.training.config import SplitSettings, read_settings
+from sage_fusion_ros.training.data import load_pairs
+from sage_fusion_ros.training.split import training_names
+
+RECIPES = ("sage", "sage_fast")
+JUDGES = ("0111_1716", "0114_1609", "0115_1847")
+
+
+def recipe_split(project: Path, recipe: str) -> SplitSettings:
+    return read_settings(project / "config" / "train" / f"{recipe}.yaml", recipe).split
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("prefix", ["", "anything/"])
+def test_the_judges_are_never_trained_on(project: Path, recipe: str, prefix: str) -> None:
+    split = recipe_split(project, recipe)
+    held = [f"m3svd_frames/{clip}/0007" for clip in JUDGES]
+    held += [f"m3svd_videos/{clip}" for clip in (*JUDGES, "0117_1605")]
+    held += ["sage_golden/00003", "metric_oracle/01"]
+    held += [f"{name}/{index:03d}" for name in ("roadscene", "msrs", "m3fd") for index in range(0, 20, 5)]
+    free = ["m3svd_frames/0111_1803/0000", "m3svd_videos/0113_1714", "tno_masks/Lake"]
+    free += [f"{name}/{index:03d}" for name in ("roadscene", "msrs", "m3fd") for index in range(20) if index % 5]
+    names = [prefix + name for name in (*held, *free)]
+    assert training_names(names, split) == sorted(prefix + name for name in free)
+
+
+def test_the_rule_holds_back_exactly_what_the_baselines_are_measured_on(project: Path, shared_data: Path) -> None:
+    baselines = json.loads((shared_data / "fusion_baselines.json").read_text())["images"]
+    split = recipe_split(project, "sage_fast")
+    for name, images in baselines.items():
+        names = [f"{name}/{pair.name}" for pair in find_pairs(shared_data / name).pairs]
+        held = set(names) - set(training_names(names, split))
+        measured = {image.replace("/vi/", "/").rsplit(".", 1)[0] for image in images}
+        # Of the clips, two frames each are measured and all are held back.
+        assert measured <= held if name == "m3svd_frames" else measured == held
+
+
+def test_both_recipes_hold_back_the_same(project: Path) -> None:
+    assert recipe_split(project, "sage") == recipe_split(project, "sage_fast")
+
+
+def test_a_video_is_sampled_and_an_excluded_one_is_not_read(tmp_path: Path) -> None:
+    root = tmp_path / "clips"
+    for folder in ("visible", "infrared"):
+        (root / folder).mkdir(parents=True)
+        writer = cv2.VideoWriter(str(root / folder / "a.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 30, (64, 48))
+        for index in range(10):
+            writer.write(np.full((48, 64, 3), 20 * index, np.uint8))
+        writer.release()
+        (root / folder / "b.mp4").write_bytes(b"never opened")
+    pairs = load_pairs([root], SplitSettings(exclude=("clips/b",)), video_stride=4)
+    assert [pair.name for pair in pairs] == [f"clips/a/{index:06d}" for index in (0, 4, 8)]
+    assert abs(int(pairs[2].rgb_luma.mean()) - 160) < 8
+    assert pairs[2].thermal.shape == (48, 64)
