@@ -91,7 +91,7 @@ def test_fast_shifts_with_its_input_by_whole_cells() -> None:
 
 
 def test_unknown_network_is_refused_by_name() -> None:
-    with pytest.raises(ParameterError, match="'unet'.*sage, sage_fast"):
+    with pytest.raises(ParameterError, match=r"'unet'.*sage, sage_fast"):
         build_network("unet")
 
 

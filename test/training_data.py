@@ -35,14 +35,7 @@ def write_settings(path: Path, recipe: str, /, **changes: Any) -> Path:
         "ema_decay": 0.9,
         "checkpoint_every": 2,
         "log_every": 1,
-        "augment": {
-            "dark": 0.5,
-            "glare": 0.5,
-            "haze": 0.5,
-            "thermal_range": 0.5,
-            "thermal_noise": 0.5,
-            "rgb_noise": 0.5,
-        },
+        "augment": dict.fromkeys(("dark", "glare", "haze", "thermal_range", "thermal_noise", "rgb_noise"), 0.5),
         **changes,
     }
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")
