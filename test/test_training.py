@@ -145,7 +145,7 @@ BAD_SETTINGS = {
     "other recipe": ({"recipe": "sage"}, "is for the recipe 'sage'"),
     "unknown term": ({"terms": {"perceptual": 1.0}}, "perceptual"),
     "unknown target": ({"target": {"sharpening": 1.0}}, "sharpening"),
-    "uneven target": ({"target": {"lesser": [0.0]}}, "5 and 1"),
+    "uneven target": ({"target": {"lesser": [0.0]}}, "have 5 and 1"),
     "nothing left": ({"split": {"exclude": ["*"]}}, "leaves every pair out"),
     "crop too large": ({"crop": 96}, "smaller than the crop"),
 }

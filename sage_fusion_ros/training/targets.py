@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sage_fusion_ros.errors import ParameterError
+
 
 @dataclass(frozen=True)
 class TargetSettings:
@@ -43,6 +45,18 @@ class TargetSettings:
     hot_low: float = 0.15
     hot_high: float = 0.4
     shoulder: float = 0.8
+
+    def __post_init__(self) -> None:
+        if len(self.gain) != len(self.lesser) or not 1 <= len(self.gain) <= 5:
+            raise ParameterError(
+                f"the target's gain and lesser need one value for each of 1 to 5 levels; they have {len(self.gain)} and "
+                f"{len(self.lesser)}"
+            )
+        if not self.hot_low < self.hot_high or not 0 < self.shoulder < 1:
+            raise ParameterError(
+                f"the target needs hot_low below hot_high and a shoulder within 0..1; it has {self.hot_low}, "
+                f"{self.hot_high} and {self.shoulder}"
+            )
 
 
 def halve(image: Tensor) -> Tensor:
