@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from mock_models import make_model
 
@@ -19,6 +21,7 @@ from sage_fusion_ros.cli.watch import EventTail, Watch
 from sage_fusion_ros.errors import ParameterError
 
 RATE_HZ = 10
+PAIRS = 20
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -74,11 +77,20 @@ class Demo:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    """Starts demos with a model that takes the brighter of the two; by default on a folder whose pair i is RGB of one
+    grey, 50 + 5 i, and a black thermal image.
+    """
     model = make_model(tmp_path / "models" / "brighter")
+    source = tmp_path / "pairs"
+    for camera in ("rgb", "thermal"):
+        (source / camera).mkdir(parents=True)
+        for index in range(PAIRS):
+            grey = np.full((120, 160), (50 + 5 * index) * (camera == "rgb"), np.uint8)
+            cv2.imwrite(str(source / camera / f"{index:03d}.png"), grey)
     started = []
 
-    def run(*arguments: str, model: Path | str = model) -> Demo:
-        started.append(Demo(tmp_path, "--model", str(model), *arguments))
+    def run(*arguments: str, model: Path | str = model, source: Path | str = source) -> Demo:
+        started.append(Demo(tmp_path, "--model", str(model), "--source", str(source), *arguments))
         return started[-1]
 
     yield run
@@ -90,7 +102,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 
 
 def test_a_short_run_ends_well_and_leaves_a_report_that_adds_up(start, tmp_path):
-    run = start("--source", "synthetic", "--duration", "3", "--check", "--min-share", "0.8")
+    run = start("--duration", "3", "--check", "--min-share", "0.8", source="synthetic")
     assert run.end() == 0, run.printed
     assert not processes_of(tmp_path)
     report = run.report()
@@ -104,6 +116,7 @@ def test_a_short_run_ends_well_and_leaves_a_report_that_adds_up(start, tmp_path)
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p95"] <= report["latency_ms"]["p99"]
     assert report["rate_hz"] == pytest.approx(RATE_HZ, rel=0.3)
     assert (report["model"], report["device"], report["source"]["kind"]) == ("brighter", "cpu", "synthetic")
+    assert set(report["processor"]["busy_cores"]) == {"fusion_node", "replay_node", "recorder_node"}
     images = sorted((run.output / "fused").glob("*.png"))
     assert images
     assert all(path.stem.isdigit() and int(path.stem) < pairs["in"] for path in images)
@@ -113,8 +126,19 @@ def test_a_short_run_ends_well_and_leaves_a_report_that_adds_up(start, tmp_path)
     assert "brighter" in page
 
 
+def test_the_images_kept_are_the_ones_their_names_say(start):
+    run = start("--check", "--min-share", "0.7")
+    assert run.end() == 0, run.printed
+    images = sorted((run.output / "fused").glob("*.png"))
+    assert images
+    for path in images:
+        assert (abs(cv2.imread(str(path)).astype(int) - (50 + 5 * int(path.stem))) <= 1).all()
+
+
 def test_an_offset_as_long_as_a_period_fails_the_check_and_passes_it_when_compensated(start, tmp_path):
-    arguments = ["--duration", "2", "--thermal-offset-ms", str(1000 / RATE_HZ), "--check", "--min-share", "0.7"]
+    # The RGB image has to wait for its partner as long as the thermal camera lags.
+    arguments = ["--thermal-offset-ms", str(1000 / RATE_HZ), "--set", "pairing.hold_ms:=400.0"]
+    arguments += ["--check", "--min-share", "0.7"]
     run = start(*arguments)
     assert run.end() == 1
     assert run.report()["index_check"]["mixed"] > 0
@@ -125,14 +149,14 @@ def test_an_offset_as_long_as_a_period_fails_the_check_and_passes_it_when_compen
 
 
 def test_a_model_that_is_not_there_is_said_at_once(start, tmp_path):
-    run = start("--duration", "2", model="no_such_model")
+    run = start(model="no_such_model")
     assert run.end() == 2
     assert "no model named 'no_such_model'" in run.printed
     assert not processes_of(tmp_path)
 
 
 def test_a_refused_parameter_is_said_in_the_nodes_words(start, tmp_path):
-    run = start("--duration", "2", "--set", "pairing.max_dt_ms:=-4.0")
+    run = start("--set", "pairing.max_dt_ms:=-4.0")
     assert run.end() == 2
     assert "fusion_node ended with code 2" in run.printed
     assert "pairing.max_dt_ms" in run.printed
@@ -140,7 +164,7 @@ def test_a_refused_parameter_is_said_in_the_nodes_words(start, tmp_path):
 
 
 def test_a_node_that_is_killed_ends_the_run_with_its_name(start, tmp_path):
-    run = start("--duration", "60")
+    run = start("--duration", "60", "--loop")
     wait_for(lambda: run.fused() > 3)
     os.kill(run.child("fusion_node"), signal.SIGKILL)
     assert run.end() == 2
@@ -149,7 +173,7 @@ def test_a_node_that_is_killed_ends_the_run_with_its_name(start, tmp_path):
 
 
 def test_sigint_ends_the_run_early_with_a_report(start, tmp_path):
-    run = start("--duration", "60")
+    run = start("--duration", "60", "--loop")
     wait_for(lambda: run.fused() > 3)
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 128 + signal.SIGINT, run.printed
@@ -159,7 +183,7 @@ def test_sigint_ends_the_run_early_with_a_report(start, tmp_path):
 
 
 def test_sigint_twice_leaves_no_process(start, tmp_path):
-    run = start("--duration", "60")
+    run = start("--duration", "60", "--loop")
     wait_for(lambda: run.fused() > 3)
     run.process.send_signal(signal.SIGINT)
     run.process.send_signal(signal.SIGINT)
@@ -168,7 +192,7 @@ def test_sigint_twice_leaves_no_process(start, tmp_path):
 
 
 def test_sigkill_leaves_no_process(start, tmp_path):
-    run = start("--duration", "60")
+    run = start("--duration", "60", "--loop")
     wait_for(lambda: run.fused() > 3)
     run.process.kill()
     run.process.wait()

@@ -92,9 +92,8 @@ def run(run_files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
 @pytest.fixture
 def report(run: tuple[Recording, ReplayLog]) -> dict:
     recording, log = run
-    return build_report(
-        recording, log, check_indexes(StampIndex(log), recording), source=SOURCE, settings={"engine.device": "cpu"}
-    )
+    check = check_indexes(StampIndex(log), recording)
+    return build_report(recording, log, check, source=SOURCE, settings={}, cores={"fusion_node": 0.7})
 
 
 def test_the_figures_follow_from_the_events(report):
@@ -114,6 +113,7 @@ def test_the_figures_follow_from_the_events(report):
     assert (report["model"], report["provider"], report["device"]) == ("sage_fast", "CPUExecutionProvider", "cpu")
     assert report["index_check"]["matched"] == 39
     assert report["processor"]["name"] == processor_name()
+    assert report["processor"]["busy_cores"] == {"fusion_node": 0.7}
 
 
 def test_report_json_is_the_report(tmp_path, report):
@@ -174,7 +174,14 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path, run, report):
     assert page.count("<svg") == 2
     assert 'href="a.png"' in page
     assert "&lt;street &amp; smoke&gt;" in page
-    for text in ("39 of 40", "97.50 % of 40", "CPUExecutionProvider", "rgb: no partner", "prefers-color-scheme: dark"):
+    for text in (
+        "39 of 40",
+        "97.50 % of 40",
+        "CPUExecutionProvider",
+        "rgb: no partner",
+        "kept busy",
+        "prefers-color-scheme: dark",
+    ):
         assert text in page
     # Nothing is fetched: the only addresses are names of XML vocabularies.
     addresses = set(re.findall(r'(?:src|href)="([^"]{1,40})', page))
@@ -185,7 +192,7 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path, run, report):
 def test_the_page_of_a_run_without_any_image_says_so(tmp_path, run):
     empty = Recording()
     check = check_indexes(StampIndex(run[1]), empty)
-    report = build_report(empty, run[1], check, source=SOURCE, settings={})
+    report = build_report(empty, run[1], check, source=SOURCE, settings={}, cores={})
     assert report["rate_hz"] is None
     page = write_page(tmp_path, report, empty, []).read_text(encoding="utf-8")
     assert "No fused image arrived" in page

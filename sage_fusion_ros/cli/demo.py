@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan
-from sage_fusion_ros.cli.demo_run import perform
+from sage_fusion_ros.cli.demo_run import Outcome, perform
 from sage_fusion_ros.cli.processes import Signals
 from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes, recorded_partners
@@ -80,12 +79,12 @@ def run(args: argparse.Namespace) -> int:
             outcome = perform(plan, paths, signals)
             if signals.received and not outcome.replayed:
                 return 128 + signals.received
-            check = report_run(args, plan, paths, source, outcome.settings)
+            check = report_run(args, plan, paths, source, outcome)
     finally:
         source.close()
     problems = list(outcome.problems)
     if check.matched == 0:
-        problems.append("no pair came back fused")
+        problems.append("no pair came back fused with equal source index")
     if args.check:
         problems += check.failures(args.min_share, args.max_mixed)
     for problem in problems:
@@ -168,7 +167,7 @@ def prepare_output(folder: Path) -> RunPaths:
 
 
 def report_run(
-    args: argparse.Namespace, plan: RunPlan, paths: RunPaths, source: PairSource, settings: Mapping[str, Any]
+    args: argparse.Namespace, plan: RunPlan, paths: RunPaths, source: PairSource, outcome: Outcome
 ) -> IndexCheck:
     """Writes report.json and index.html and prints the figures."""
     recording, log = read_recording(paths.recording), read_replay_log(paths.replay_log)
@@ -182,7 +181,7 @@ def report_run(
         "pairs": len(source),
         "rate_hz": plan.rate_hz,
     }
-    report = build_report(recording, log, check, source=facts, settings=settings)
+    report = build_report(recording, log, check, source=facts, settings=outcome.settings, cores=outcome.cores)
     write_report(paths.folder, report)
     frames = name_by_index(paths.images, recording, stamps)
     encoding = args.thermal_encoding or "source"

@@ -37,11 +37,13 @@ class Outcome:
         settings: What the nodes were started with, for the report.
         problems: What was wrong at the end, in words.
         replayed: False where a signal came before the replay began.
+        cores: Processor cores each process kept busy while pairs flowed, by its name.
     """
 
     settings: dict[str, Any]
     problems: list[str] = field(default_factory=list)
     replayed: bool = False
+    cores: dict[str, float] = field(default_factory=dict)
 
 
 def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
@@ -60,7 +62,7 @@ def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
         _wait_until_ready(watch, children, fusion, plan.startup_s, signals)
         if not signals.received:
             replay = children.start("replay_node", replay_command(plan, paths), may_end=True)
-            _follow(watch, children, replay, plan, signals)
+            outcome.cores = _follow(watch, children, replay, plan, signals)
             _drain(watch, children, signals)
             outcome.replayed = watch.sent > 0
             children.wait([replay], END_S)
@@ -92,14 +94,18 @@ def _wait_until_ready(watch: Watch, children: Children, fusion: Child, limit_s: 
         time.sleep(POLL_S)
 
 
-def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, signals: Signals) -> None:
+def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, signals: Signals) -> dict[str, float]:
+    """Shows the progress until the replay has sent everything; returns the cores kept busy since the first pair."""
     watch.sent_at = time.monotonic()
+    begin: tuple[float, dict[str, float]] | None = None
     # A log file is not a screen: there a line every few seconds is enough.
     interval_s = 0.2 if sys.stderr.isatty() else 3.0
     with tqdm(total=plan.pairs, desc="pairs fused", unit="pair", mininterval=interval_s, smoothing=0.1) as bar:
         while not signals.received and not watch.replay_finished:
             ended = replay.exit_code is not None
             watch.update()
+            if begin is None and watch.sent:
+                begin = time.monotonic(), {child.name: child.cpu_seconds() for child in children.all}
             bar.update(watch.fused - bar.n)
             _raise_if_dead(children)
             if ended and not watch.replay_finished:
@@ -111,6 +117,10 @@ def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, sign
                 )
             time.sleep(POLL_S)
         bar.update(watch.fused - bar.n)
+    if begin is None:
+        return {}
+    elapsed = time.monotonic() - begin[0]
+    return {child.name: round((child.cpu_seconds() - begin[1][child.name]) / elapsed, 2) for child in children.all}
 
 
 def _drain(watch: Watch, children: Children, signals: Signals) -> None:

@@ -85,6 +85,14 @@ class Child:
         """Exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
+    def cpu_seconds(self) -> float:
+        """Processor time it has used so far; 0 where the system does not tell or the child has ended."""
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def tail(self, lines: int = 12) -> str:
         """Last lines of its log."""
         text = self.log.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()

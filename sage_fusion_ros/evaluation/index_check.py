@@ -103,6 +103,19 @@ def _name(keys: set[SourceKey]) -> str:
     return " or ".join(str(index) for index, _ in sorted(keys)) or "a stamp nobody sent"
 
 
+def _before_discovery(
+    stamps: StampIndex, keys: list[SourceKey], back: set[SourceKey], drive: str, discovery_s: float
+) -> int:
+    """How many of the first pairs went out before everything was connected; none where nothing ever came back."""
+    if not back:
+        return 0
+    for count, key in enumerate(keys):
+        age_ns = stamps.pairs[key][drive] - stamps.pairs[keys[0]][drive]
+        if key in back or age_ns >= discovery_s * 1e9:
+            return count
+    return 0
+
+
 def recorded_partners(source: RecordedCameras) -> dict[int, int]:
     """Thermal index to RGB index of the recorded images that are each other's nearest in time."""
     times = {camera: np.asarray(source.camera_stamps(camera), np.int64) for camera in ("rgb", "thermal")}
@@ -154,12 +167,7 @@ def check_indexes(stamps: StampIndex, run: Recording, *, drive: str = "rgb", dis
             unexplained += 1
 
     keys = list(stamps.pairs)
-    before = 0
-    for key in keys:
-        age_ns = stamps.pairs[key][drive] - stamps.pairs[keys[0]][drive]
-        if key in back or age_ns >= discovery_s * 1e9:
-            break
-        before += 1
+    before = _before_discovery(stamps, keys, back, drive, discovery_s)
     counted = keys[before:]
     matched = sum(key in back for key in counted)
     return IndexCheck(

@@ -68,7 +68,13 @@ def mean_rate_hz(run: Recording) -> float | None:
 
 
 def build_report(
-    run: Recording, log: ReplayLog, check: IndexCheck, *, source: Mapping[str, Any], settings: Mapping[str, Any]
+    run: Recording,
+    log: ReplayLog,
+    check: IndexCheck,
+    *,
+    source: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    cores: Mapping[str, float],
 ) -> dict[str, Any]:
     """The facts of a run as plain values, ready for JSON.
 
@@ -78,6 +84,7 @@ def build_report(
         check: The pairs held against the source by index.
         source: Facts of the source: spec, name, kind, seed, pairs, rate_hz and so on.
         settings: What was asked of the nodes.
+        cores: Processor cores each process kept busy, by its name.
 
     Returns:
         Nested dictionary. Of "pairs", "dropped_messages" is what fusion_node counted, by reason, and "not_back" is
@@ -111,7 +118,7 @@ def build_report(
         "engine": engine.get("library"),
         "provider": engine.get("provider"),
         "device": engine.get("device"),
-        "processor": {"name": processor_name(), "cores": usable_cores()},
+        "processor": {"name": processor_name(), "cores": usable_cores(), "busy_cores": dict(cores)},
         "versions": versions(),
         "index_check": check.as_dict(),
     }
