@@ -36,6 +36,7 @@ class CameraHealth:
     zero_stamps: int = 0
     error: str = ""
     error_count: int = 0
+    error_ns: int = 0  # monotonic
 
 
 class CameraInput:
@@ -82,6 +83,7 @@ class CameraInput:
         """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""
         self.health.error = str(error)
         self.health.error_count += 1
+        self.health.error_ns = time.monotonic_ns()
         self._warn_once(f"error: {error}", f"{self.camera} image on {self.topic} is dropped: {error}")
 
     def publisher_count(self) -> int:

@@ -14,6 +14,7 @@ from sage_fusion_ros.pipeline.stats import Rolling
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+_RECENT_NS = 5_000_000_000  # an image that could not be read is a warning for so long
 _START_S = 2.0  # a node that has just started is not yet blamed for missing pairs
 
 
@@ -43,23 +44,30 @@ def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> Diagno
         "unreadable": health.error_count,
         "last_error": health.error or "none",
     }
-    silent = age_ms is None or age_ms > stale_ms
-    if silent and publishers == 0:
-        level, message = ERROR, f"no publisher on {camera.topic}: is the camera running, is the topic remapped?"
-    elif silent and health.qos_mismatch:
-        level, message = ERROR, f"QoS {health.qos_mismatch} of the publisher does not fit: see qos.input.reliability"
-    elif silent and age_ms is None:
-        level, message = ERROR, "a publisher is there, but no image has come: large images need more shared memory"
-    elif silent:
-        level, message = ERROR, f"silent for {(age_ms or 0) / 1e3:.1f} s"
-    elif health.error_count:
-        level, message = WARN, f"some images could not be read: {health.error}"
-    elif health.ahead_ms * 1e6 > FUTURE_NS:
-        level, message = WARN, "stamps lie ahead of this node's clock: synchronise the clocks, or set use_sim_time"
-    elif health.zero_stamps:
-        level, message = WARN, "stamps are zero: paired by arrival"
-    else:
-        level, message = OK, "receiving"
+    problems: list[tuple[bytes, str]] = []
+    if age_ms is None or age_ms > stale_ms:
+        if publishers == 0:
+            text = f"no publisher on {camera.topic}: is the camera running, is the topic remapped?"
+        elif health.qos_mismatch:
+            text = f"QoS {health.qos_mismatch} of the publisher does not fit: see qos.input.reliability"
+        elif age_ms is None:
+            text = "a publisher is there, but no image has come: large images need more shared memory"
+        else:
+            text = f"silent for {age_ms / 1e3:.1f} s"
+        problems.append((ERROR, text))
+    if health.error_count and now - health.error_ns < _RECENT_NS:
+        problems.append((WARN, f"images can't be read: {health.error}"))
+    if health.ahead_ms * 1e6 > FUTURE_NS:
+        problems.append(
+            (
+                WARN,
+                "stamps lie ahead of this node's clock: synchronise the clocks, or set use_sim_time when a bag plays",
+            )
+        )
+    if health.zero_stamps:
+        problems.append((WARN, "stamps are zero: paired by arrival"))
+    level = max((level for level, _ in problems), default=OK)
+    message = "; ".join(text for _, text in problems) or "receiving"
     return status(node_name, f"input {camera.camera}", level, message, values)
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
 import threading
 import time
 from typing import Any
 
-import cv2
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
@@ -23,6 +19,7 @@ from sage_fusion_ros.nodes import diagnostics
 from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.outputs import Outputs
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
+from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
@@ -71,6 +68,14 @@ class FusionNode(LifecycleNode):
     def default_callback_group(self) -> ReentrantCallbackGroup:
         """The group of all services, which rclpy creates without naming one."""
         return self._services_group
+
+    def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
+        """Names the unknown parameters in its refusal, which rclpy's own does not."""
+        unknown = [p.name for p in parameter_list if not self.has_parameter(p.name)]
+        if unknown:
+            reason = "; ".join(FUSION_PARAMETERS.unknown_text(name) for name in unknown)
+            return SetParametersResult(successful=False, reason=reason)
+        return super().set_parameters_atomically(parameter_list)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads, checks and warms the model and creates the publishers."""
@@ -246,29 +251,8 @@ class FusionNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the node until a signal; 0 after a clean stop, 2 when the parameters can't be used."""
-    logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] [%(name)s]: %(message)s")
-    cv2.setNumThreads(1)  # the inference engine owns the cores; OpenCV's pool would only fight it
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = FusionNode()
-        executor = MultiThreadedExecutor(num_threads=4)
-        executor.add_node(node)
-        executor.spin()
-    except ParameterError as error:
-        print(f"fusion_node: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # A second Ctrl-C (ros2 launch sends one too) must not interrupt the clean-up.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            executor.shutdown()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    """Runs the node; see run_node for the exit codes."""
+    return run_node("fusion_node", FusionNode, lambda: MultiThreadedExecutor(num_threads=4), args)
 
 
 if __name__ == "__main__":

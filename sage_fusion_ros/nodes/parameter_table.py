@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ class ParameterTable:
         given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
         foreign = ("use_sim_time", "start_type_description_service")
         problems = [
-            f"parameter {name} is unknown{self._suggestion(name)}"
+            self.unknown_text(name)
             for name in sorted(given.keys() - self._specs.keys())
             if name not in foreign and not name.startswith("qos_overrides.")
         ]
@@ -122,8 +123,7 @@ class ParameterTable:
             node.declare_parameter(spec.name, values[spec.name], spec.descriptor(), ignore_override=True)
         return values
 
-    def _suggestion(self, name: str) -> str:
-        import difflib
-
+    def unknown_text(self, name: str) -> str:
+        """What to say about a name that is in no row, with the nearest one that is."""
         close = difflib.get_close_matches(name, self._specs, n=1)
-        return f" (did you mean {close[0]}?)" if close else ""
+        return f"parameter {name} is unknown" + (f" (did you mean {close[0]}?)" if close else "")

@@ -18,7 +18,7 @@ from typing import Any
 CAMERAS = ("rgb", "thermal")
 _OTHER = {"rgb": "thermal", "thermal": "rgb"}
 _CAPACITY = 64  # frames kept a camera: two seconds of a 30 Hz camera whose partner is silent
-_JUMP_NS = 500_000_000  # a stamp this far back is a new start (a bag's loop, a restarted driver), not a late frame
+JUMP_NS = 500_000_000  # a stamp this far back is a new start (a bag's loop, a restarted driver), not a late frame
 _LATE_IN_A_ROW = 3  # so many older stamps in a row are a new start too
 _EPOCH_GRACE_NS = 1_000_000_000  # how long the camera that jumped back waits for the other one to follow
 _GAP_MARGIN = 0.5  # the next interval may be this much shorter than the shortest seen
@@ -127,7 +127,7 @@ class Pairing:
         time_ns = stamp_ns - (self.settings.thermal_offset_ns if camera == "thermal" else 0)
         if stream.last_ns is not None and time_ns <= stream.last_ns:
             stream.late_in_a_row += 1
-            if stream.last_ns - time_ns < _JUMP_NS and stream.late_in_a_row < _LATE_IN_A_ROW:
+            if stream.last_ns - time_ns < JUMP_NS and stream.late_in_a_row < _LATE_IN_A_ROW:
                 same = time_ns == stream.last_ns
                 self.dropped[camera, "repeated stamp" if same else "out of order"] += 1
                 return self._settle(arrived_ns)
@@ -206,14 +206,14 @@ class Pairing:
             if a.epoch == b.epoch and abs(b.time_ns - a.time_ns) <= self.settings.max_dt_ns
         ]
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].time_ns))
-        spoken_for: set[int] = set()
+        # Frames whose partner is not certain yet; uncertainty spreads to the frames they might fall back on.
+        unsure: set[int] = set()
         for dt, a, b in candidates:
-            if id(a) in spoken_for or id(b) in spoken_for:
-                continue
-            late = self._has_waited(a, now_ns) or self._has_waited(b, now_ns)
-            if late or (self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)):
-                return a, b
-            spoken_for |= {id(a), id(b)}
+            if id(a) not in unsure and id(b) not in unsure:
+                certain = self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)
+                if certain or self._has_waited(a, now_ns) or self._has_waited(b, now_ns):
+                    return a, b
+            unsure |= {id(a), id(b)}
         return None
 
     def _no_nearer(self, arrival: Arrival, partners: _Stream, dt_ns: int) -> bool:

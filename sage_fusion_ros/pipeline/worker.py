@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch
 from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal, decode
-from sage_fusion_ros.pipeline.pairing import Match, Pairing
+from sage_fusion_ros.pipeline.pairing import JUMP_NS, Match, Pairing
 from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
@@ -51,6 +51,7 @@ class FusionWorker:
         self.stages_ms: dict[str, Rolling] = {}
         self._sink = sink
         self._slot: NewestSlot[Match] = NewestSlot()
+        self._last: Match | None = None
         self._thread = threading.Thread(target=self._work, name="fusion_worker", daemon=True)
 
     def start(self) -> None:
@@ -58,7 +59,7 @@ class FusionWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread after the pair in work; drops what waits, counted as "stopped"."""
+        """Ends the thread after the pair in work; drops what waits, counted as "stopped". May be called twice."""
         if self._slot.close() is not None:
             self.dropped["stopped"] += 1
         self._thread.join()
@@ -94,6 +95,11 @@ class FusionWorker:
                 self._store(self.pairing.poll(now), now)
 
     def _fuse(self, match: Match) -> None:
+        last = self._last
+        if last is not None and match.rgb.epoch == last.rgb.epoch and 0 <= last.stamp_ns - match.stamp_ns < JUMP_NS:
+            self.dropped["older than the last one"] += 1  # it had to wait for certainty while a later pair did not
+            return
+        self._last = match
         if not self._sink.wanted():
             self.dropped["nobody listens"] += 1
             return

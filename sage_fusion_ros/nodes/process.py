@@ -1,0 +1,59 @@
+"""How every node of the package starts and stops as a process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import cv2
+import rclpy
+from rclpy.executors import Executor, ExternalShutdownException
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from sage_fusion_ros.errors import SageFusionError
+
+
+def run_node(
+    name: str,
+    make_node: Callable[[], Node],
+    make_executor: Callable[[], Executor],
+    args: list[str] | None = None,
+    finished: Callable[[Node], bool] = lambda node: False,
+) -> int:
+    """Runs a node until SIGINT, SIGTERM or its own end.
+
+    A signal only sets an event, so a second one (ros2 launch sends it) can't interrupt the clean-up, and the node is
+    taken down in the one order that never aborts: executor, node, ROS.
+
+    Returns:
+        0 after a clean stop; 2, with one line on stderr, after an error the user can act on.
+    """
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] [%(name)s]: %(message)s")
+    cv2.setNumThreads(1)  # the inference engine owns the cores; OpenCV's pool would only fight it
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node, executor = None, None
+    try:
+        node = make_node()
+        executor = make_executor()
+        executor.add_node(node)
+        while not stopped.is_set() and not finished(node):
+            executor.spin_once(timeout_sec=0.1)
+    except SageFusionError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except ExternalShutdownException:
+        pass
+    finally:
+        if executor is not None:
+            executor.shutdown()
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

@@ -1,0 +1,205 @@
+"""The slot, the rate limit, the statistics and the worker thread: newest wins, everything else is counted."""
+
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, resize_to
+from sage_fusion_ros.pipeline.image_codec import encode
+from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
+from sage_fusion_ros.pipeline.rate import RateLimiter
+from sage_fusion_ros.pipeline.slot import NewestSlot
+from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
+from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
+from sage_fusion_ros.pipeline.worker import FusionWorker
+
+MS = 1_000_000
+BASE = 1_700_000_000_000 * MS
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition never came true"
+        time.sleep(0.002)
+
+
+class FakeFuser:
+    """Fuses by averaging; can be held, to play a slow network, and told to fail."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error = None
+
+    def fuse(self, rgb, thermal):
+        assert self.gate.wait(20)
+        if self.error:
+            raise self.error
+        return np.clip((rgb.astype(int) + thermal[..., None]) // 2, 0, 255).astype(np.uint8)
+
+
+class Sink:
+    def __init__(self):
+        self.listens = True
+        self.results = []
+        self.errors = []
+
+    def wanted(self):
+        return self.listens
+
+    def publish(self, match, result, watch):
+        self.results.append((match, result))
+
+    def report(self, camera, error):
+        self.errors.append((camera, error))
+
+
+def image(value, shape=(12, 16, 3), **changes):
+    encoded = encode(np.full(shape, value, np.uint8))
+    fields = {name: getattr(encoded, name) for name in ("height", "width", "encoding", "is_bigendian", "step", "data")}
+    return SimpleNamespace(header=SimpleNamespace(frame_id="camera"), **{**fields, **changes})
+
+
+@pytest.fixture
+def rig():
+    fuser, sink = FakeFuser(), Sink()
+    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), FusionPipeline(fuser, ThermalNormaliser()), sink)
+    worker.start()
+    yield SimpleNamespace(worker=worker, fuser=fuser, sink=sink)
+    fuser.gate.set()
+    worker.stop()
+
+
+def offer(worker, index, rgb=None, thermal=None):
+    worker.offer("rgb", BASE + index * 33 * MS, rgb or image(100))
+    worker.offer("thermal", BASE + index * 33 * MS, thermal or image(200, (12, 16)))
+
+
+def test_a_pair_becomes_a_result(rig):
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.sink.results)
+    match, result = rig.sink.results[0]
+    assert match.stamp_ns == BASE
+    assert result.fused.shape == (12, 16, 3)
+    assert (result.fused == 150).all()
+    assert {"normalise", "register", "fuse"} <= result.timings_ms.keys()
+
+
+def test_overload_keeps_the_newest_and_counts_the_rest(rig):
+    rig.fuser.gate.clear()
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.worker._slot._item is None)  # the worker holds pair 0
+    for i in range(1, 20):
+        offer(rig.worker, i)
+    wait_until(lambda: rig.worker.pairing.matched == 20)
+    rig.fuser.gate.set()
+    wait_until(lambda: len(rig.sink.results) + sum(rig.worker.dropped.values()) == 20)
+    stamps = [match.stamp_ns for match, _ in rig.sink.results]
+    assert stamps[-1] == BASE + 19 * 33 * MS, "the newest pair is fused"
+    assert rig.worker.dropped["replaced by a newer pair"] == 20 - len(stamps)
+    assert len(stamps) <= 3
+
+
+def test_nothing_is_computed_when_nobody_listens(rig):
+    rig.sink.listens = False
+    rig.fuser.error = AssertionError("fused for nobody")
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.worker.dropped["nobody listens"] == 1)
+    assert not rig.sink.errors
+
+
+@pytest.mark.parametrize(
+    ("bad", "camera"),
+    [({"rgb": image(1, encoding="h264")}, "rgb"), ({"thermal": image(1, (12, 16), data=b"")}, "thermal")],
+)
+def test_an_unreadable_image_is_counted_and_the_next_pair_is_fused(rig, bad, camera):
+    offer(rig.worker, 0, **bad)
+    wait_until(lambda: rig.worker.dropped[f"unreadable: {camera}"] == 1)
+    assert rig.sink.errors[0][0] == camera
+    offer(rig.worker, 1)
+    wait_until(lambda: rig.sink.results)
+
+
+def test_a_network_that_fails_does_not_end_the_worker(rig):
+    rig.fuser.error = RuntimeError("device lost")
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.worker.dropped["failed"] == 1)
+    rig.fuser.error = None
+    offer(rig.worker, 1)
+    wait_until(lambda: rig.sink.results)
+
+
+def test_a_pair_that_waits_for_certainty_goes_out_at_its_deadline(rig):
+    """Nothing else arrives: the worker's own clock must release the pair."""
+    rig.worker.offer("rgb", BASE, image(100))
+    rig.worker.offer("thermal", BASE + 9 * MS, image(200, (12, 16)))
+    wait_until(lambda: rig.sink.results)
+
+
+def test_every_pair_is_accounted_for(rig):
+    for i in range(200):
+        offer(rig.worker, i)
+    wait_until(lambda: rig.worker.fused.total + sum(rig.worker.dropped.values()) == rig.worker.pairing.matched >= 190)
+    rig.worker.stop()
+    waiting = sum(rig.worker.pairing.dropped.values())
+    assert 2 * rig.worker.pairing.matched + waiting == 400
+
+
+def test_slot_gives_back_what_it_drops():
+    slot = NewestSlot()
+    assert slot.put(1) is None
+    assert slot.put(2) == 1
+    assert slot.take() == 2
+    assert slot.take(0.0) is None
+    slot.put(3)
+    assert slot.close() == 3
+    assert slot.put(4) == 4, "a closed slot takes nothing"
+    assert slot.take() is None
+
+
+@given(st.floats(1, 120), st.floats(1, 120))
+def test_rate_limit_holds_the_mean(limit_hz, input_hz):
+    limiter = RateLimiter(limit_hz)
+    seconds = 20
+    passed = sum(limiter.allows(round(i * 1e9 / input_hz)) for i in range(int(input_hz * seconds)))
+    assert passed <= min(limit_hz, input_hz) * seconds + 2
+    assert passed >= 0.9 * min(limit_hz, input_hz) * seconds - 2
+
+
+def test_no_limit_lets_all_through():
+    assert all(RateLimiter(0).allows(0) for _ in range(10))
+
+
+def test_rate_meter_follows_a_camera_and_its_death():
+    meter = RateMeter()
+    assert meter.rate_hz(0) == 0
+    assert meter.age_ms(0) is None
+    for i in range(61):
+        meter.tick(i * 33_333_333)
+    last = 60 * 33_333_333
+    assert meter.rate_hz(last) == pytest.approx(30, abs=0.1)
+    assert meter.age_ms(last + 5 * MS) == pytest.approx(5)
+    assert meter.rate_hz(last + 2000 * MS) < 30
+    assert meter.rate_hz(last + 4000 * MS) == 0
+    assert meter.total == 61
+
+
+def test_rolling_percentiles_are_of_the_newest_values():
+    rolling = Rolling(10)
+    assert rolling.percentiles(50) is None
+    for value in range(100):
+        rolling.add(value)
+    assert rolling.percentiles(0, 50, 100) == (90, 94.5, 99)
+    rolling.clear()
+    assert rolling.percentiles(50) is None
+
+
+@pytest.mark.parametrize("size", [(12, 16), (6, 8), (24, 32), (480, 640)])
+def test_resize_keeps_a_flat_image_flat(size):
+    assert (resize_to(np.full(size, 77, np.uint8), 12, 16) == 77).all()
