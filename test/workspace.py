@@ -50,7 +50,8 @@ def workspace(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Worksp
     shutil.copytree(project, root / "src" / PACKAGE, ignore=NOT_COPIED)
     environment = os.environ | {"COLCON_HOME": str(root)}
     build = subprocess.run(
-        [sys.executable, "-m", "colcon", "build", "--packages-select", PACKAGE],
+        # By this interpreter, whose path colcon writes into the executables; older colcons know no "-m colcon".
+        [sys.executable, "-c", "from colcon_core.command import main; raise SystemExit(main())", "build"],
         cwd=root,
         env=environment,
         capture_output=True,
