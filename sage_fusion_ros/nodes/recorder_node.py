@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import queue
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
+from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes import outputs
 
 STATE_PERIOD_S = 0.25
@@ -41,9 +43,14 @@ class RecordWriter:
         self._folder = images
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._images: queue.Queue[tuple[int, str, np.ndarray]] = queue.Queue(WAITING_IMAGES)
-        for folder in (log.parent, images):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._file = log.open("w", encoding="utf-8")
+        self.error: OSError | None = None
+        """Why the thread gave up, as on a full disk."""
+        try:
+            for folder in (log.parent, images):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._file = log.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ParameterError(f"log_path {log} or images.path {images} can't be written: {error}") from error
         self._thread = threading.Thread(target=self._run, name="recorder-writer")
         self._thread.start()
 
@@ -63,9 +70,15 @@ class RecordWriter:
         """Writes everything queued and closes the file."""
         self._events.put(None)
         self._thread.join()
-        self._file.close()
 
     def _run(self) -> None:
+        try:
+            with self._file:
+                self._write_all()
+        except OSError as error:
+            self.error = error
+
+    def _write_all(self) -> None:
         open_ = True
         while open_:
             try:
@@ -126,6 +139,11 @@ class RecorderNode(Node):
         self._asked: Any = None
         self._ask = self.create_timer(STATE_PERIOD_S, self._ask_state)
 
+    @property
+    def error(self) -> OSError | None:
+        """Why nothing more can be written, or None."""
+        return self._writer.error
+
     def close(self) -> None:
         """Writes the last event and ends the writing thread."""
         self._writer.event("finished", **self._counts)
@@ -183,17 +201,31 @@ def to_ns(stamp: Any) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
-def main() -> None:
-    """Records until SIGINT or SIGTERM; a second one changes nothing."""
+def main(args: list[str] | None = None) -> int:
+    """Records until SIGINT or SIGTERM, of which a second one changes nothing; 2 where it can't write its files."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = RecorderNode()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = RecorderNode()
+        _record(node, stop)
+    except ParameterError as error:
+        print(f"recorder_node: {error}", file=sys.stderr)
+        return 2
+    finally:
+        rclpy.try_shutdown()
+    if node.error:
+        print(f"recorder_node: the recording is not complete: {node.error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _record(node: RecorderNode, stop: threading.Event) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not stop.is_set():
+        while not stop.is_set() and node.error is None:
             executor.spin_once(timeout_sec=0.1)
     except ExternalShutdownException:
         pass
@@ -201,8 +233,7 @@ def main() -> None:
         node.close()
         executor.shutdown()
         node.destroy_node()
-        rclpy.try_shutdown()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

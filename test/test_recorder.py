@@ -1,0 +1,167 @@
+"""recorder_node as a process: what it writes about messages it gets, and how it ends."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image, TimeReference
+
+from sage_fusion_ros.evaluation.recording import Fused, PairStamps, read_recording
+from sage_fusion_ros.nodes import outputs
+from sage_fusion_ros.nodes.recorder_node import RecordWriter
+
+HEIGHT, WIDTH, PADDING = 6, 5, 3
+
+
+class Recorder:
+    """A recorder process and, in this process, a node that plays fusion_node's part."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.log, self.images = folder / "recording.jsonl", folder / "fused"
+        parameters = {"log_path": self.log, "images.path": self.images, "images.count": count, "images.period_s": 0.0}
+        command = [sys.executable, "-m", "sage_fusion_ros.nodes.recorder_node", "--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def events(self, kind: str) -> list[dict]:
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [event for line in lines if line.endswith("\n") and (event := json.loads(line))["event"] == kind]
+
+    def end(self, times: int = 1) -> int:
+        for _ in range(times):
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Callable[[int], Recorder]]:
+    started = []
+
+    def start(count: int = 3) -> Recorder:
+        started.append(Recorder(tmp_path, count))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+@pytest.fixture
+def graph() -> Iterator[tuple[rclpy.node.Node, Callable[[Callable[[], bool]], None]]]:
+    """A node named fusion_node that answers for its state, and a way to spin it until something holds."""
+    rclpy.init()
+    node = rclpy.create_node("fusion_node")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def active(_: GetState.Request, response: GetState.Response) -> GetState.Response:
+        response.current_state = State(id=State.PRIMARY_STATE_ACTIVE, label="active")
+        return response
+
+    node.create_service(GetState, "~/get_state", active)
+
+    def spin_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "timed out"
+            executor.spin_once(timeout_sec=0.05)
+
+    yield node, spin_until
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def image(index: int) -> Image:
+    """Rows are longer than their pixels; pixel values tell the index, and red differs from blue."""
+    rows = np.full((HEIGHT, WIDTH * 3 + PADDING), 255, np.uint8)
+    rows[:, : WIDTH * 3].reshape(HEIGHT, WIDTH, 3)[:] = (10 + index, 20, 30)
+    message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3 + PADDING, encoding="rgb8")
+    message.data.frombytes(rows.tobytes())
+    message.header.stamp.sec, message.header.stamp.nanosec = 100 + index, 5
+    return message
+
+
+def test_everything_that_arrives_is_written_down(recorder, graph):
+    node, spin_until = graph
+    fused = node.create_publisher(Image, "~/output/fused", 10)
+    pairs = node.create_publisher(TimeReference, "~/debug/pair_stamps", 10)
+    values = node.create_publisher(outputs.Float64Stamped or outputs.Float64, "~/debug/processing_time_ms", 10)
+    diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+    run = recorder(3)
+    spin_until(lambda: run.events("ready") != [])
+    spin_until(lambda: all(p.get_subscription_count() for p in (fused, pairs, values, diagnostics)))
+    for index in range(5):
+        before = time.time_ns()
+        fused.publish(image(index))
+        pair = TimeReference(source="thermal")
+        pair.header.stamp.sec, pair.time_ref.sec = 100 + index, 200 + index
+        pairs.publish(pair)
+        values.publish(values.msg_type(data=1.5 * index))
+        spin_until(lambda i=index: len(run.events("value")) > i and len(run.events("fused")) > i)
+        assert before < run.events("fused")[index]["arrival_ns"] < time.time_ns()
+    status = DiagnosticStatus(level=DiagnosticStatus.WARN, name="fusion_node: engine", message="why")
+    status.values = [KeyValue(key="model", value="sage_fast")]
+    diagnostics.publish(DiagnosticArray(status=[status]))
+    spin_until(lambda: run.events("diagnostics") != [])
+    assert run.end() == 0
+
+    recording = read_recording(run.log)
+    assert recording.finished
+    assert recording.states == ["active"]
+    assert [f.stamp_ns for f in recording.fused] == [(100 + i) * 10**9 + 5 for i in range(5)]
+    assert all(isinstance(f, Fused) for f in recording.fused)
+    assert recording.pairs == [PairStamps((100 + i) * 10**9, (200 + i) * 10**9) for i in range(5)]
+    assert [value for _, value in recording.values["processing_time_ms"]] == [0.0, 1.5, 3.0, 4.5, 6.0]
+    assert recording.status("engine") == {"model": "sage_fast"}
+    assert recording.diagnostics["fusion_node: engine"]["level"] == 1
+    assert [frame.stamp_ns for frame in recording.frames] == [f.stamp_ns for f in recording.fused[:3]]
+    for index, frame in enumerate(recording.frames):
+        kept = cv2.cvtColor(cv2.imread(str(run.images / frame.file)), cv2.COLOR_BGR2RGB)
+        assert kept.shape == (HEIGHT, WIDTH, 3)
+        assert (kept == (10 + index, 20, 30)).all()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_sigint_ends_it_with_code_0_however_often(recorder, times):
+    run = recorder()
+    end = time.monotonic() + 30
+    while not run.log.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert run.end(times) == 0, run.process.stdout.read()
+    assert run.events("finished") == [{"event": "finished", "fused": 0, "pair": 0}]
+
+
+def test_a_log_that_cant_be_written_is_said(recorder, tmp_path):
+    (tmp_path / "recording.jsonl").mkdir()
+    run = recorder()
+    assert run.process.wait(timeout=30) == 2
+    printed = run.process.stdout.read().decode()
+    assert "recording.jsonl" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_full_disk_is_kept_as_the_reason_and_closing_still_ends(tmp_path):
+    writer = RecordWriter(Path("/dev/full"), tmp_path)
+    writer.event("fused", stamp_ns=1, arrival_ns=2)
+    writer.close()
+    assert writer.error is not None
+    assert "No space left" in str(writer.error)
