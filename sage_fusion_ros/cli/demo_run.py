@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
-
-from tqdm import tqdm
 
 from sage_fusion_ros.cli.demo_nodes import (
     RunPaths,
@@ -18,6 +15,7 @@ from sage_fusion_ros.cli.demo_nodes import (
     replay_command,
 )
 from sage_fusion_ros.cli.processes import POLL_S, Child, Children, Signals
+from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.cli.watch import Watch
 from sage_fusion_ros.errors import SageFusionError
 
@@ -98,9 +96,7 @@ def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, sign
     """Shows the progress until the replay has sent everything; returns the cores kept busy since the first pair."""
     watch.sent_at = time.monotonic()
     begin: tuple[float, dict[str, float]] | None = None
-    # A log file is not a screen: there a line every few seconds is enough.
-    interval_s = 0.2 if sys.stderr.isatty() else 3.0
-    with tqdm(total=plan.pairs, desc="pairs fused", unit="pair", mininterval=interval_s, smoothing=0.1) as bar:
+    with progress_bar(total=plan.pairs, desc="pairs fused", unit="pair") as bar:
         while not signals.received and not watch.replay_finished:
             ended = replay.exit_code is not None
             watch.update()

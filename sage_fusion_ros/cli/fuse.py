@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.errors import ImageFormatError, ParameterError, SageFusionError, SourceError
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if work.pairs:
         fuser = load_fuser(args.model, device=args.device)
         try:
-            for pair, target in tqdm(list(zip(work.pairs, targets, strict=True)), desc="fuse", unit="pair"):
+            jobs = list(zip(work.pairs, targets, strict=True))
+            for pair, target in progress_bar(iterable=jobs, desc="fuse", unit="pair"):
                 try:
                     write_png(target, fuse_files(fuser, pair.rgb, pair.thermal))
                     done += 1
