@@ -145,7 +145,8 @@ def check_indexes(stamps: StampIndex, run: Recording, *, drive: str = "rgb", dis
             after the first pair sent, so that a node that starts late does not pass.
     """
     made: dict[int, tuple[set[SourceKey], set[SourceKey]]] = {}
-    mixed, examples = 0, []
+    mixed = 0
+    examples: list[str] = []
     for pair in run.pairs:
         rgb, thermal = stamps.keys("rgb", pair.rgb_ns), stamps.keys("thermal", pair.thermal_ns)
         made[pair.rgb_ns if drive == "rgb" else pair.thermal_ns] = rgb, thermal

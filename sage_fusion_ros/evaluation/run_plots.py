@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import matplotlib
 
@@ -19,7 +20,7 @@ Series = npt.NDArray[np.float64]
 # matplotlib wants fixed colours; these stand for the page's own and are replaced by them in the SVG.
 INK, GRID, MAIN, SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
 PAGE_COLOURS = {INK: "var(--ink)", GRID: "var(--line)", MAIN: "var(--main)", SECOND: "var(--second)"}
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sage",
     "font.family": "sans-serif",
