@@ -24,8 +24,10 @@ class TargetSettings:
         gain: Factor on the chosen detail, finest level first; its length is the number of levels.
         lesser: Share of the detail not chosen that is added nevertheless, per level. On coarse levels both cameras'
             structure should stay readable; on fine ones the sum would double edges.
-        base_share: How far the coarsest level follows thermal where thermal is brighter: 0 keeps the RGB camera's
+        brighter_share: How far the coarsest level follows thermal where thermal is brighter: 0 keeps the RGB camera's
             brightness, 1 is the maximum, which veils warm roads by day.
+        darker_share: The same where thermal is darker. A little of it takes glare and burnt skies down and tells warm
+            from cold by day; at 0.5 the sky turns grey.
         sharpness: Exponent of the choice between the cameras; high values switch, low ones mix.
         thermal_noise_gate: Thermal detail below this many standard deviations of the thermal noise is dropped.
         rgb_noise_gate: The same for RGB.
@@ -35,13 +37,14 @@ class TargetSettings:
         shoulder: Brightness above which the picture is compressed, so that nothing burns out.
     """
 
-    gain: tuple[float, ...] = (1.2, 1.2, 1.1, 1.0, 1.0)
-    lesser: tuple[float, ...] = (0.0, 0.0, 0.25, 0.5, 0.8)
-    base_share: float = 0.6
+    gain: tuple[float, ...] = (1.3, 1.25, 1.15, 1.1, 1.1)
+    lesser: tuple[float, ...] = (0.0, 0.1, 0.4, 0.8, 1.0)
+    brighter_share: float = 0.6
+    darker_share: float = 0.15
     sharpness: float = 2.0
-    thermal_noise_gate: float = 1.5
-    rgb_noise_gate: float = 0.0
-    noise_limit: float = 0.02
+    thermal_noise_gate: float = 2.0
+    rgb_noise_gate: float = 0.15
+    noise_limit: float = 0.012
     hot_low: float = 0.15
     hot_high: float = 0.4
     shoulder: float = 0.8
@@ -49,8 +52,8 @@ class TargetSettings:
     def __post_init__(self) -> None:
         if len(self.gain) != len(self.lesser) or not 1 <= len(self.gain) <= 5:
             raise ParameterError(
-                f"the target's gain and lesser need one value for each of 1 to 5 levels; they have {len(self.gain)} and "
-                f"{len(self.lesser)}"
+                "the target's gain and lesser need one value for each of 1 to 5 levels; "
+                f"they have {len(self.gain)} and {len(self.lesser)}"
             )
         if not self.hot_low < self.hot_high or not 0 < self.shoulder < 1:
             raise ParameterError(
@@ -119,7 +122,8 @@ def fusion_target(rgb_luma: Tensor, thermal: Tensor, settings: TargetSettings) -
     thermal_details, thermal_base = laplacian_pyramid(thermal, levels)
     rgb_noise = noise_level(rgb_details[0]).clamp_max(settings.noise_limit) * settings.rgb_noise_gate
     thermal_noise = noise_level(thermal_details[0]).clamp_max(settings.noise_limit) * settings.thermal_noise_gate
-    fused = rgb_base + settings.base_share * (thermal_base - rgb_base).clamp_min(0.0)
+    warmer = thermal_base - rgb_base
+    fused = rgb_base + settings.brighter_share * warmer.clamp_min(0.0) + settings.darker_share * warmer.clamp_max(0.0)
     surroundings = thermal_base
     for level in reversed(range(levels)):
         # White noise halves in amplitude with every level.
