@@ -102,7 +102,17 @@ def test_a_wheel_finds_its_files(project, tmp_path):
     subprocess.run(wheel, check=True, timeout=120)
     built = next(tmp_path.glob("*.whl"))
     subprocess.run(
-        [*pip, "install", "--no-deps", "--no-index", "--prefix", str(tmp_path / "prefix"), str(built)],
+        # Without --ignore-installed pip would take the environment's own install of the package away.
+        [
+            *pip,
+            "install",
+            "--ignore-installed",
+            "--no-deps",
+            "--no-index",
+            "--prefix",
+            str(tmp_path / "prefix"),
+            str(built),
+        ],
         check=True,
         timeout=120,
     )
