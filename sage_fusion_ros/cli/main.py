@@ -13,6 +13,7 @@ from sage_fusion_ros.errors import SageFusionError
 VERBS = {
     "demo": ("demo", "replay a source through fusion_node over ROS 2 and write a report"),
     "fuse": ("fuse", "fuse image files or folders without ROS"),
+    "bench": ("bench", "time models, or the node against a bare loop"),
     "train": ("train", "train a fusion model (needs the extra 'train')"),
     "export": ("export", "turn a training checkpoint into a model folder (needs the extra 'train')"),
 }

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
-from sage_fusion_ros.nodes.qos import profile, subscription_events
+from sage_fusion_ros.nodes.qos import profile, subscribe
 from sage_fusion_ros.pipeline.stats import RateMeter
 
 FUTURE_NS = 1_000_000_000  # stamps further ahead of the node's clock than this are a clock problem worth telling
@@ -57,13 +57,15 @@ class CameraInput:
         self._offer = offer
         self._warned: set[str] = set()
         group = MutuallyExclusiveCallbackGroup()
-        self._subscription = node.create_subscription(
+        self._subscription = subscribe(
+            node,
             Image,
             f"~/input/{camera}",
             self._on_image,
             qos,
+            on_mismatch=self._on_mismatch,
+            on_lost=self._on_lost,
             callback_group=group,
-            event_callbacks=subscription_events(self._on_mismatch, self._on_lost),
         )
         self._info_subscription = node.create_subscription(
             CameraInfo,

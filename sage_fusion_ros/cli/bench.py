@@ -1,0 +1,143 @@
+"""sage-fusion bench: times models against each other, or the node against a bare loop, side by side in one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan, child_environment, replay_command
+from sage_fusion_ros.cli.demo_run import perform
+from sage_fusion_ros.cli.processes import Children, Signals
+from sage_fusion_ros.errors import ParameterError, SageFusionError
+from sage_fusion_ros.evaluation.machine import processor_name
+from sage_fusion_ros.evaluation.recording import read_recording
+from sage_fusion_ros.sources.open import open_source
+
+STILLS = 8
+SETTLE_S = 3.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Declares the arguments of `sage-fusion bench`."""
+    parser = subparsers.add_parser("bench", help="time models, or the node against a bare loop", description=__doc__)
+    parser.add_argument("what", choices=("models", "node"), help="the networks alone, or the whole node")
+    parser.add_argument("--models", nargs="+", default=["sage", "sage_fast"], help="the first one is the reference")
+    parser.add_argument("--size", default="640x480", metavar="WxH")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads inside an operator")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="the measurements alternate for so many rounds")
+    parser.add_argument("--rate", type=float, default=120.0, metavar="HZ", help="node: pairs a second that are sent")
+    parser.add_argument("--spinning", action="store_true", help="models: idle threads spin")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write all figures as JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures, prints a table and writes the figures."""
+    if args.rounds < 1 or args.seconds <= 0 or args.rate <= 0:
+        raise ParameterError("--rounds, --seconds and --rate need numbers above 0")
+    rows = bench_models(args) if args.what == "models" else bench_node(args)
+    report = {"processor": processor_name(), "arguments": {k: str(v) for k, v in vars(args).items()}, "rows": rows}
+    if args.output:
+        args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def bench_models(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Times each network alone in a process of its own, in turn; ratios are of one round, so drift cancels."""
+    rounds = [{model: measure(args, model, "network")["p50_ms"] for model in args.models} for _ in range(args.rounds)]
+    rows = []
+    for model in args.models:
+        times = [r[model] for r in rounds]
+        ratios = [r[args.models[0]] / r[model] for r in rounds]
+        rows.append({"model": model, "p50_ms": times, "reference_over_model": ratios})
+        print(
+            f"{model:>16}  {np.median(times):8.2f} ms   {args.models[0]} takes {np.median(ratios):6.2f} times as long "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
+        )
+    print(f"{args.size}, {args.threads} threads, {processor_name()}")
+    return rows
+
+
+def bench_node(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """For each model, the bare loop and the node in turn, the same replay beside both."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, Signals() as signals:
+        stills = make_stills(Path(folder) / "stills", args.size)
+        for model in args.models:
+            bare, node = [], []
+            for i in range(args.rounds):
+                paths = _paths(Path(folder) / f"{model}-{i}")
+                plan = _plan(args, model, stills)
+                with Children(paths.logs, child_environment(paths), signals) as children:
+                    children.start("replay_node", replay_command(plan, paths))
+                    bare.append(measure(args, model, "pairs")["rate_hz"])
+                perform(plan, paths, signals)
+                node.append(fused_rate(paths))
+                if signals.received:
+                    raise KeyboardInterrupt
+            ratios = [n / b for n, b in zip(node, bare, strict=True)]
+            rows.append({"model": model, "bare_hz": bare, "node_hz": node, "node_over_bare": ratios})
+            print(
+                f"{model:>16}  bare loop {np.median(bare):6.1f} Hz, node {np.median(node):6.1f} Hz, node/bare "
+                f"{np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}), sent {args.rate:g} Hz"
+            )
+    print(f"{args.size}, {args.threads} threads, {processor_name()}")
+    return rows
+
+
+def measure(args: argparse.Namespace, model: str, what: str) -> dict[str, Any]:
+    """One measurement in a fresh process."""
+    command = [sys.executable, "-m", "sage_fusion_ros.evaluation.bare_loop", "--model", model, "--what", what]
+    command += ["--size", args.size, "--threads", str(args.threads), "--seconds", str(args.seconds)]
+    command += ["--spinning"] if args.spinning else []
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SageFusionError(f"measuring {model} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def make_stills(folder: Path, size: str) -> Path:
+    """A few pairs of the synthetic scene as BMP, which costs the replay next to nothing to read."""
+    width, height = (int(side) for side in size.split("x"))
+    source = open_source("synthetic", size=(width, height))
+    for camera in ("rgb", "thermal"):
+        (folder / camera).mkdir(parents=True)
+    for i in range(STILLS):
+        pair = source.read(i)
+        cv2.imwrite(str(folder / "rgb" / f"{i}.bmp"), cv2.cvtColor(pair.rgb, cv2.COLOR_RGB2BGR))
+        thermal = np.clip((pair.thermal.astype(np.float32) - 26315) / 6000 * 255, 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / "thermal" / f"{i}.bmp"), thermal)
+    source.close()
+    return folder
+
+
+def fused_rate(paths: RunPaths) -> float:
+    """Fused images a second as the recorder saw them, the first seconds left out."""
+    arrivals = [frame.arrival_ns for frame in read_recording(paths.recording).fused]
+    steady = [t for t in arrivals if t - arrivals[0] > SETTLE_S * 1e9]
+    if len(steady) < 2:
+        raise SageFusionError(f"the node fused {len(arrivals)} pairs, too few to time; see {paths.logs}")
+    return (len(steady) - 1) * 1e9 / (steady[-1] - steady[0])
+
+
+def _plan(args: argparse.Namespace, model: str, stills: Path) -> RunPlan:
+    seconds = args.seconds + SETTLE_S
+    replay = {"source": str(stills), "rate": args.rate, "loop": True, "duration": seconds, "wait_for_subscribers": 0}
+    fusion = {"fusion.model": model, "engine.threads": args.threads, "engine.device": "cpu"}
+    return RunPlan(replay, fusion, [], pairs=round(seconds * args.rate), rate_hz=args.rate, startup_s=60.0)
+
+
+def _paths(folder: Path) -> RunPaths:
+    paths = RunPaths(folder)
+    paths.logs.mkdir(parents=True)
+    paths.images.mkdir()
+    return paths
