@@ -69,7 +69,7 @@ $(MADE):
 # $(call install,EXTRAS): quiet, but never silent about why it failed.
 define install
 	@echo "Installing [$(1)] into $(VENV); the first time takes a few minutes"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(1)]' || { \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$(1)]' || { \
 	    echo "The installation failed; the reason stands above. It needs the network (or PIP_INDEX_URL) and can" \
 	    "be started again: make goes on from here." >&2; exit 1; }
 	@touch $@
