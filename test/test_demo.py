@@ -302,6 +302,25 @@ def test_a_growing_file_is_read_line_by_line(tmp_path):
     assert tail.read() == [{"event": "b"}]
 
 
+def test_the_rate_at_which_the_source_went_out_is_measured(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("sage_fusion_ros.cli.watch.time.monotonic", lambda: clock[0])
+    path = tmp_path / "replay.jsonl"
+    watch = Watch(tmp_path / "recording.jsonl", path)
+    watch.update()
+    assert watch.sent_hz() is None
+    for _ in range(3):
+        with path.open("a", encoding="utf-8") as file:
+            for index in range(10):
+                file.writelines(
+                    json.dumps({"camera": camera, "index": index, "stamp_ns": 0}) + "\n"
+                    for camera in ("rgb", "thermal")
+                )
+        clock[0] += 2.0
+        watch.update()
+    assert (watch.sent, watch.sent_hz()) == (30, 5.0)
+
+
 @pytest.mark.parametrize(("level", "problem"), [(0, ""), (1, ""), (2, "the model is broken")])
 def test_a_node_without_a_model_is_known_by_its_diagnostics(tmp_path, level, problem):
     status = {"name": "fusion_node: engine", "level": level, "message": "the model is broken", "values": {}}

@@ -81,7 +81,15 @@ def run_files(tmp_path: Path) -> tuple[Path, Path]:
 
 PAIRING = {"matched": "39", "fused": "39", "dropped": "2", "dropped: rgb: no partner": "2", "dt_ms_p50": "0.1"}
 ENGINE = {"model": "sage_fast", "device": "cpu", "provider": "CPUExecutionProvider", "library": "onnxruntime 1"}
-SOURCE = {"name": "<street & smoke>", "spec": "x", "kind": "video", "seed": None, "pairs": COUNT, "rate_hz": 10.0}
+SOURCE = {
+    "name": "<street & smoke>",
+    "spec": "x",
+    "kind": "video",
+    "seed": None,
+    "pairs": COUNT,
+    "rate_hz": 10.0,
+    "sent_hz": 9.8,
+}
 
 
 @pytest.fixture
@@ -125,8 +133,8 @@ def test_moments_show_the_sources_of_the_fused_image(tmp_path, run):
     stamps, folder = StampIndex(log), tmp_path / "fused"
     frames = name_by_index(folder, recording, stamps)
     assert sorted(path.name for path in folder.iterdir()) == ["000000.png", "000010.png", "000020.png", "000030.png"]
-    moments = collect_moments(GreySource(), folder, frames, recording, stamps, count=2)
-    assert [moment.title for moment in moments] == ["0.0 s, source index 0", "3.0 s, source index 30"]
+    moments = collect_moments(GreySource(), folder, frames, recording, stamps, count=2, describe=lambda i: f"grey {i}")
+    assert [m.title for m in moments] == ["0.0 s, grey 0, source index 0", "3.0 s, grey 30, source index 30"]
     last = moments[-1]
     assert (last.rgb == 30).all()
     assert (last.fused == 130).all()
@@ -187,6 +195,13 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path, run, report):
     addresses = set(re.findall(r'(?:src|href)="([^"]{1,40})', page))
     assert all(a.startswith(("data:", "#")) or a == "a.png" for a in addresses)
     assert not re.search(r"@import|<script|<link", page)
+
+
+def test_a_source_that_went_out_too_slowly_is_said_on_the_page(tmp_path, run, report):
+    note = "went out at 6.0 Hz instead of"
+    assert note not in write_page(tmp_path, report, run[0], []).read_text(encoding="utf-8")
+    report["source"]["sent_hz"] = 6.0
+    assert note in write_page(tmp_path, report, run[0], []).read_text(encoding="utf-8")
 
 
 def test_the_page_of_a_run_without_any_image_says_so(tmp_path, run):

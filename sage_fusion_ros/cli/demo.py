@@ -15,7 +15,7 @@ from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes, recorded_partners
 from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
 from sage_fusion_ros.evaluation.recording import read_recording, read_replay_log
-from sage_fusion_ros.evaluation.run_report import build_report, write_page, write_report
+from sage_fusion_ros.evaluation.run_report import build_report, is_late, write_page, write_report
 from sage_fusion_ros.sources.base import PairSource, RecordedCameras
 from sage_fusion_ros.sources.depth import to_encoding
 from sage_fusion_ros.sources.open import open_source
@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         problems.append("no pair came back fused with equal source index")
     if args.check:
         problems += check.failures(args.min_share, args.max_mixed)
+        if outcome.sent_hz is not None and is_late(outcome.sent_hz, plan.rate_hz):
+            problems.append(f"the source went out at {outcome.sent_hz:.1f} Hz; {plan.rate_hz:g} Hz was asked for")
     for problem in problems:
         print(f"failed: {problem}")
     if signals.received:
@@ -180,6 +182,7 @@ def report_run(
         "seed": args.seed if source.kind == "synthetic" else None,
         "pairs": len(source),
         "rate_hz": plan.rate_hz,
+        "sent_hz": None if outcome.sent_hz is None else round(outcome.sent_hz, 2),
     }
     report = build_report(recording, log, check, source=facts, settings=outcome.settings, cores=outcome.cores)
     write_report(paths.folder, report)
@@ -192,6 +195,7 @@ def report_run(
         recording,
         stamps,
         count=MOMENTS,
+        describe=getattr(source, "condition", lambda _: ""),
         sent_as=lambda thermal: to_encoding(thermal, encoding, *MONO8_RANGE),
     )
     page = write_page(paths.folder, report, recording, moments)

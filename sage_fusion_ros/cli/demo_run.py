@@ -35,12 +35,14 @@ class Outcome:
         settings: What the nodes were started with, for the report.
         problems: What was wrong at the end, in words.
         replayed: False where a signal came before the replay began.
+        sent_hz: Pairs a second that the replay really sent; None for a run too short to tell.
         cores: Processor cores each process kept busy while pairs flowed, by its name.
     """
 
     settings: dict[str, Any]
     problems: list[str] = field(default_factory=list)
     replayed: bool = False
+    sent_hz: float | None = None
     cores: dict[str, float] = field(default_factory=dict)
 
 
@@ -63,6 +65,7 @@ def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
             outcome.cores = _follow(watch, children, replay, plan, signals)
             _drain(watch, children, signals)
             outcome.replayed = watch.sent > 0
+            outcome.sent_hz = watch.sent_hz()
             children.wait([replay], END_S)
             children.stop([replay])
         children.stop([fusion, recorder])

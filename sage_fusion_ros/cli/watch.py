@@ -46,6 +46,7 @@ class Watch:
         self.sent = 0
         self.sent_at = time.monotonic()
         self.replay_finished = False
+        self._first_sent: tuple[float, int] | None = None
 
     def update(self) -> None:
         """Reads what is new."""
@@ -63,9 +64,18 @@ class Watch:
             elif kind == "ready":
                 self.ready = True
         for event in self._replay.read():
-            self.sent_at = now
-            self.sent += event.get("camera") == "rgb"
+            if event.get("camera") == "rgb":
+                self.sent_at = now
+                self.sent += 1
             self.replay_finished |= event.get("event") == "finished"
+        if self._first_sent is None and self.sent:
+            self._first_sent = now, self.sent
+
+    def sent_hz(self) -> float | None:
+        """Pairs a second that really went out; None before two looks have seen some."""
+        if self._first_sent is None or self.sent_at <= self._first_sent[0]:
+            return None
+        return (self.sent - self._first_sent[1]) / (self.sent_at - self._first_sent[0])
 
     def _find_problem(self, statuses: list[dict[str, Any]]) -> None:
         for status in statuses:

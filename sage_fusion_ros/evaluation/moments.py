@@ -48,6 +48,7 @@ def collect_moments(
     stamps: StampIndex,
     *,
     count: int,
+    describe: Callable[[int], str] = lambda index: "",
     sent_as: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = lambda thermal: thermal,
 ) -> list[Moment]:
     """Reads the sources of evenly spread fused images again.
@@ -61,6 +62,7 @@ def collect_moments(
         run: The recording, for the pairs' stamps.
         stamps: What the replay sent.
         count: Moments wanted.
+        describe: What a source index shows, in a word; empty where nothing is known.
         sent_as: How the replay changed the thermal images before it sent them.
     """
     made = {pair.thermal_ns: pair for pair in run.pairs} | {pair.rgb_ns: pair for pair in run.pairs}
@@ -78,10 +80,11 @@ def collect_moments(
             thermal = source.read(min(thermal_keys)[0]).thermal
         except (SourceError, IndexError):
             continue  # a file that went away since the replay read it, or a bag's image without a partner
+        shown = describe(min(rgb_keys)[0])
         seconds = (frame.stamp_ns - run.fused[0].stamp_ns) / 1e9
         moments.append(
             Moment(
-                title=f"{seconds:.1f} s, {_index_text(rgb_keys, thermal_keys)}",
+                title=", ".join(filter(None, (f"{seconds:.1f} s", shown, _index_text(rgb_keys, thermal_keys)))),
                 rgb=rgb,
                 thermal=ThermalNormaliser()(sent_as(thermal)),
                 fused=np.asarray(cv2.cvtColor(fused, cv2.COLOR_BGR2RGB), np.uint8),

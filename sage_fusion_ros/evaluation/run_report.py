@@ -21,6 +21,7 @@ REPORT_FILE = "report.json"
 PAGE_FILE = "index.html"
 PAGE_IMAGE_WIDTH = 800
 PERCENTILES = (50, 95, 99)
+MIN_SENT_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ def mean_rate_hz(run: Recording) -> float | None:
     if seconds.size < 2 or seconds[-1] <= 0:
         return None
     return round((seconds.size - 1) / float(seconds[-1]), 2)
+
+
+def is_late(sent_hz: float, asked_hz: float) -> bool:
+    """Whether the replay fell behind the rate it was asked for, beyond what the clock of a short run can blur."""
+    return sent_hz < MIN_SENT_SHARE * asked_hz
 
 
 def build_report(
@@ -154,6 +160,7 @@ def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments:
         ]
     page = environment.get_template("run_report.html.jinja").render(
         report=report,
+        late=is_late(source["sent_hz"], source["rate_hz"]) if (source := report["source"]).get("sent_hz") else False,
         plots=plots,
         moments=[
             {
