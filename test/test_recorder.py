@@ -28,9 +28,14 @@ HEIGHT, WIDTH, PADDING = 6, 5, 3
 class Recorder:
     """A recorder process and, in this process, a node that plays fusion_node's part."""
 
-    def __init__(self, folder: Path, count: int) -> None:
+    def __init__(self, folder: Path, count: int, period_s: float) -> None:
         self.log, self.images = folder / "recording.jsonl", folder / "fused"
-        parameters = {"log_path": self.log, "images.path": self.images, "images.count": count, "images.period_s": 0.0}
+        parameters = {
+            "log_path": self.log,
+            "images.path": self.images,
+            "images.count": count,
+            "images.period_s": period_s,
+        }
         command = [sys.executable, "-m", "sage_fusion_ros.nodes.recorder_node", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
@@ -49,11 +54,11 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(tmp_path: Path) -> Iterator[Callable[[int], Recorder]]:
+def recorder(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
     started = []
 
-    def start(count: int = 3) -> Recorder:
-        started.append(Recorder(tmp_path, count))
+    def start(count: int = 3, period_s: float = 0.0) -> Recorder:
+        started.append(Recorder(tmp_path, count, period_s))
         return started[-1]
 
     yield start
@@ -137,6 +142,20 @@ def test_everything_that_arrives_is_written_down(recorder, graph):
         kept = cv2.cvtColor(cv2.imread(str(run.images / frame.file)), cv2.COLOR_BGR2RGB)
         assert kept.shape == (HEIGHT, WIDTH, 3)
         assert (kept == (10 + index, 20, 30)).all()
+
+
+def test_images_are_kept_by_their_stamps_also_when_these_jump_back(recorder, graph):
+    node, spin_until = graph
+    fused = node.create_publisher(Image, "~/output/fused", 10)
+    run = recorder(count=10, period_s=2.5)
+    spin_until(lambda: run.events("ready") != [])
+    spin_until(lambda: fused.get_subscription_count() == 1)
+    indexes = [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3]
+    for count, index in enumerate(indexes, 1):
+        fused.publish(image(index))
+        spin_until(lambda n=count: len(run.events("fused")) == n)
+    assert run.end() == 0
+    assert [frame["stamp_ns"] // 10**9 - 100 for frame in run.events("frame")] == [0, 3, 6, 0, 3]
 
 
 @pytest.mark.parametrize("times", [1, 2])

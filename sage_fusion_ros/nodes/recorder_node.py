@@ -107,7 +107,7 @@ class RecorderNode(Node):
         images.path: Folder for the fused images; made where it is missing.
         fusion_node: Full name of the node to record.
         images.count: Fused images to keep at most.
-        images.period_s: Seconds between two kept images; the first fused image is always kept.
+        images.period_s: Seconds of stamps between two kept images; the first fused image is always kept.
     """
 
     def __init__(self) -> None:
@@ -117,7 +117,7 @@ class RecorderNode(Node):
         target = self.declare_parameter("fusion_node", "/fusion_node").value
         self._images_left = int(self.declare_parameter("images.count", 24).value)
         self._image_period_ns = int(float(self.declare_parameter("images.period_s", 0.5).value) * 1e9)
-        self._next_image_ns = 0
+        self._kept_ns: int | None = None
         self._writer = RecordWriter(log, folder)
         self._state = ""
         self._ready = False
@@ -153,12 +153,15 @@ class RecorderNode(Node):
         arrival, stamp = time.time_ns(), to_ns(message.header.stamp)
         self._counts["fused"] += 1
         self._writer.event("fused", stamp_ns=stamp, arrival_ns=arrival)
-        if arrival >= self._next_image_ns and self._images_left > 0:
+        # By stamps, so that a source which falls behind its own time is still seen from end to end; either way, since
+        # the stamps of a looped bag jump back.
+        due = self._kept_ns is None or abs(stamp - self._kept_ns) >= self._image_period_ns
+        if due and self._images_left > 0:
             rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
             rgb = rgb[:, : message.width * 3].reshape(message.height, message.width, 3)
             if self._writer.image(stamp, f"{stamp}.png", rgb):
                 self._images_left -= 1
-                self._next_image_ns = arrival + self._image_period_ns
+                self._kept_ns = stamp
 
     def _on_pair(self, message: TimeReference) -> None:
         self._counts["pair"] += 1
