@@ -1,5 +1,6 @@
 """Small fusion models made on the spot, so that tests of the runtime need no trained weights."""
 
+import itertools
 from pathlib import Path
 
 import onnx
@@ -33,7 +34,7 @@ def make_model(
     output = helper.make_tensor_value_info("fused_luma", TensorProto.FLOAT, shape)
     names = ["fused_luma"] if repeat == 0 else [f"x{i}" for i in range(repeat)] + ["fused_luma"]
     nodes = [helper.make_node(operator, list(inputs), [names[0]])]
-    for before, after in zip(names, names[1:], strict=False):
+    for before, after in itertools.pairwise(names):
         nodes.append(
             helper.make_node("AveragePool", [before], [after], kernel_shape=[15, 15], pads=[7] * 4, count_include_pad=0)
         )
