@@ -267,7 +267,9 @@ def test_what_the_user_has_set_about_ros_stays(monkeypatch, tmp_path):
     monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE")
     environment = child_environment(RunPaths(tmp_path))
     assert 0 < int(environment["ROS_DOMAIN_ID"]) <= 101
-    assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+    # The name that this release's Fast DDS reads.
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    assert Path(next(environment[name] for name in names if name in environment)).is_file()
 
 
 def test_an_output_folder_with_other_things_in_it_is_not_touched(tmp_path):
