@@ -26,8 +26,8 @@ def run_node(
 ) -> int:
     """Runs a node until SIGINT, SIGTERM or its own end.
 
-    A signal only sets an event, so a second one (ros2 launch sends it) can't interrupt the clean-up, and the node is
-    taken down in the one order that never aborts: executor, node, ROS.
+    A signal only sets an event and further ones (ros2 launch sends a second) are ignored, so that nothing interrupts
+    the clean-up, and the node is taken down in the one order that never aborts: executor, node, ROS.
 
     Returns:
         0 after a clean stop; 2, with one line on stderr, after an error the user can act on.
@@ -51,6 +51,9 @@ def run_node(
     except ExternalShutdownException:
         pass
     finally:
+        # Python gives back the default handlers while it exits; a signal would then still end the process with -2.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if executor is not None:
             executor.shutdown()
         if node is not None:
