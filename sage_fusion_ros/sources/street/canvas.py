@@ -30,11 +30,32 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """Pieces in one array.
+
+    Attributes:
+        points: float Mx2 in pixels, piece after piece, from back to front.
+        lengths: Points of each piece.
+        lines: Thickness of each piece as in Piece; empty where all are polygons.
+    """
+
+    points: npt.NDArray[np.float64]
+    lengths: tuple[int, ...]
+    lines: tuple[float, ...] = ()
+
+
+def outline(pieces: list[Piece]) -> Outline:
+    """Joins pieces, from back to front."""
+    points = np.concatenate([piece.points for piece in pieces])
+    return Outline(points, tuple(len(piece.points) for piece in pieces), tuple(piece.thickness for piece in pieces))
+
+
+@dataclass(frozen=True)
 class Figure:
     """Something with one distance and one class, drawn piece over piece.
 
     Attributes:
-        pieces: From back to front.
+        outline: Its pieces.
         light: float Nx3 linear light that each piece sends to the camera.
         celsius: float N temperatures.
         z: Distance in metres.
@@ -42,7 +63,7 @@ class Figure:
         instance: Number of its box; 0 for none.
     """
 
-    pieces: list[Piece]
+    outline: Outline
     light: npt.NDArray[np.float64]
     celsius: npt.NDArray[np.float64]
     z: float
@@ -93,9 +114,9 @@ def draw(frame: Frame, figure: Figure, grey: npt.NDArray[np.float32]) -> Area | 
     Returns:
         The part of the image that was touched.
     """
-    points = np.concatenate([piece.points for piece in figure.pieces])
-    thickest = max([piece.thickness for piece in figure.pieces])
-    area = window(points, 1 + thickest, frame)
+    points, lengths = figure.outline.points, figure.outline.lengths
+    lines = figure.outline.lines or (0.0,) * len(lengths)
+    area = window(points, 1 + max(lines), frame)
     if area is None:
         return None
     rows, columns = area
@@ -107,11 +128,11 @@ def draw(frame: Frame, figure: Figure, grey: npt.NDArray[np.float32]) -> Area | 
     placed = (((points - offset) * fine - 0.5) * (1 << _SHIFT)).astype(np.int32)
     values = np.column_stack((grey, figure.celsius + KELVIN)).tolist()
     first = 0
-    for piece, value in zip(figure.pieces, values, strict=True):
-        last = first + len(piece.points)
-        if piece.thickness:
-            line = max(1, round(piece.thickness * fine))
-            cv2.polylines(patch, [placed[first:last]], False, value, line, cv2.LINE_8, _SHIFT)
+    for length, line, value in zip(lengths, lines, values, strict=True):
+        last = first + length
+        if line:
+            stroke = max(1, round(line * fine))
+            cv2.polylines(patch, [placed[first:last]], False, value, stroke, cv2.LINE_8, _SHIFT)
         else:
             cv2.fillConvexPoly(patch, placed[first:last], value, cv2.LINE_8, _SHIFT)
         first = last

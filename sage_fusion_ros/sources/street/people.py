@@ -1,15 +1,16 @@
-"""People: a skeleton in a walking or cycling pose, dressed in tapered limbs."""
+"""People: a skeleton in a walking pose, dressed in tapered limbs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from sage_fusion_ros.sources.street.sketch import CIRCLE, FRONT, Sketch, Vector
+from sage_fusion_ros.sources.street.body import Body, Shape, Vector
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
     """How a person is built and dressed. Colours are linear albedo."""
 
@@ -52,23 +53,29 @@ def clothing_celsius(air: float) -> float:
     return air + 0.75 * (33.0 - air)
 
 
-def walker(sketch: Sketch, look: Look, where: tuple[float, float], heading: float, phase: float, air: float) -> None:
-    """Draws someone who walks (or stands, with phase 0).
+POSES = 36
+"""Poses of a stride; at 30 pairs a second hardly fewer would be seen."""
+
+
+@lru_cache(maxsize=2048)
+def walker(look: Look, heading: float, pose: int | None, air: float, fine: bool) -> Shape:
+    """Someone on foot.
 
     Args:
-        sketch: Drawn into.
         look: Build and clothes.
-        where: World x, z of the feet.
         heading: Direction of walking in radians; 0 is away from the camera, pi/2 to the right.
-        phase: Of the stride in radians; a whole stride is 2 pi.
+        pose: Which of the POSES of a stride; None stands.
         air: Air temperature.
+        fine: Whether to draw details.
     """
+    body = Body(fine)
+    walking = pose is not None
+    phase = 2 * np.pi * (pose or 0) / POSES
     h = look.height
     forward = np.array((np.sin(heading), 0.0, np.cos(heading)))
     aside = np.array((np.cos(heading), 0.0, -np.sin(heading)))
     up = np.array((0.0, 1.0, 0.0))
-    walking = phase != 0.0
-    base = np.array((where[0], 0.0, where[1]))
+    base = np.zeros(3)
     legs, lowest = [], []
     for side, turn in ((-1, phase), (1, phase + np.pi)):
         swing = 0.46 * np.sin(turn) if walking else 0.05 * side
@@ -83,29 +90,30 @@ def walker(sketch: Sketch, look: Look, where: tuple[float, float], heading: floa
     cloth, far_side = clothing_celsius(air), 1 if aside[2] > 0 else -1
 
     def leg(side: int, hip: Vector, knee: Vector, ankle: Vector, toe: Vector) -> None:
-        sketch.limb(np.array((toe - drop, ankle - drop)), (0.04, 0.05), look.hair * 0.7 + 0.01, cloth - 5)
-        sketch.limb(np.array((knee - drop, ankle - drop)), (0.06, 0.045), look.trousers, cloth - 1.5)
-        sketch.limb(np.array((hip - drop, knee - drop)), (0.088, 0.064), look.trousers, cloth - 0.8)
+        body.limb((toe - drop, ankle - drop), (0.04, 0.05), look.hair * 0.7 + 0.01, cloth - 5)
+        body.limb((knee - drop, ankle - drop), (0.06, 0.045), look.trousers, cloth - 1.5)
+        body.limb((hip - drop, knee - drop), (0.088, 0.064), look.trousers, cloth - 0.8)
 
     def arm(side: int) -> None:
         swing = (-0.5 * np.sin(phase + (0 if side < 0 else np.pi))) if walking else 0.04
         shoulder = base + aside * (0.195 * side * h / 1.75) + up * (0.80 * h) - drop
         elbow = shoulder + 0.175 * h * (forward * np.sin(swing) - up * np.cos(swing)) + aside * (0.03 * side)
         hand = elbow + 0.155 * h * (forward * np.sin(swing + 0.4) - up * np.cos(swing + 0.4))
-        sketch.limb(np.array((elbow, hand)), (0.046, 0.036), look.coat, cloth - 0.6)
-        sketch.limb(np.array((shoulder, elbow)), (0.062, 0.048), look.coat, cloth - 0.4)
+        body.limb((elbow, hand), (0.046, 0.036), look.coat, cloth - 0.6)
+        body.limb((shoulder, elbow), (0.062, 0.048), look.coat, cloth - 0.4)
         tip = hand + (hand - elbow) * 0.16
-        sketch.limb(np.array((tip, hand)), (0.034, 0.034), look.skin, 31.0)
+        body.limb((tip, hand), (0.034, 0.034), look.skin, 31.0)
 
     by_distance = sorted(legs, key=lambda leg: -leg[0] * far_side)
     leg(*by_distance[0])
     arm(far_side)
     leg(*by_distance[1])
-    _torso(sketch, look, base - drop, forward, aside, cloth)
+    _torso(body, look, base - drop, forward, aside, cloth)
     arm(-far_side)
+    return body.build()
 
 
-def _torso(sketch: Sketch, look: Look, base: Vector, forward: Vector, aside: Vector, cloth: float) -> None:
+def _torso(body: Body, look: Look, base: Vector, forward: Vector, aside: Vector, cloth: float) -> None:
     h, up = look.height, np.array((0.0, 1.0, 0.0))
 
     def across(wide: float, deep: float) -> float:
@@ -121,16 +129,16 @@ def _torso(sketch: Sketch, look: Look, base: Vector, forward: Vector, aside: Vec
         levels.append((base + up * (0.33 * h), across(0.215, 0.165)))
     carries_behind = look.bag and forward[2] > -0.3
     if look.bag and not carries_behind:
-        _bag(sketch, look, base, forward, cloth)
-    sketch.slab(levels, look.coat, cloth + 0.6)
+        _bag(body, look, base, forward, cloth)
+    body.slab(levels, look.coat, cloth + 0.6)
     if carries_behind:
-        _bag(sketch, look, base, forward, cloth)
-    neck = np.array((base + up * (0.83 * h), base + up * (0.88 * h) + forward * 0.01))
-    sketch.limb(neck, (0.055, 0.05), look.skin, 33.0)
-    head(sketch, look, base + up * (0.928 * h) + forward * 0.02, forward)
+        _bag(body, look, base, forward, cloth)
+    neck = (base + up * (0.83 * h), base + up * (0.88 * h) + forward * 0.01)
+    body.limb(neck, (0.055, 0.05), look.skin, 33.0)
+    head(body, look, base + up * (0.928 * h) + forward * 0.02, forward)
 
 
-def _bag(sketch: Sketch, look: Look, base: Vector, forward: Vector, cloth: float) -> None:
+def _bag(body: Body, look: Look, base: Vector, forward: Vector, cloth: float) -> None:
     up = np.array((0.0, 1.0, 0.0))
     middle = base - forward * 0.17
     half = float(np.hypot(0.15 * forward[2], 0.09 * forward[0])) + 0.01
@@ -138,22 +146,19 @@ def _bag(sketch: Sketch, look: Look, base: Vector, forward: Vector, cloth: float
         (middle + up * (share * look.height), half * width)
         for share, width in ((0.81, 0.75), (0.77, 1), (0.60, 1), (0.57, 0.8))
     ]
-    sketch.slab(levels, look.trousers[::-1] * 0.8 + 0.02, cloth - 8)
+    body.slab(levels, look.trousers[::-1] * 0.8 + 0.02, cloth - 8)
 
 
-def head(sketch: Sketch, look: Look, middle: Vector, forward: Vector) -> None:
+def head(body: Body, look: Look, middle: Vector, forward: Vector) -> None:
     """A head with a face toward `forward`, and hair or a helmet."""
     radius = 0.062 * look.height
-    pixel = sketch.pixels(middle)
-    scale = float(sketch.pixels(middle + np.array((0.0, 1.0, 0.0)))[1] - pixel[1])
-    size = np.array((0.80, 1.06)) * radius * abs(scale)
+    size = np.array((0.80, 1.06)) * radius
     hair = np.array((0.55, 0.52, 0.48)) if look.helmet else look.hair
-    warm = 27.0 if look.helmet else 30.0
-    sketch.add(pixel + CIRCLE * size * 1.06, hair, FRONT, warm)
-    toward = -forward[2]
+    warm, none = 27.0 if look.helmet else 30.0, np.zeros(2)
+    body.disc(middle, none, size * 1.06, hair, np.array((0.0, 0.2, -0.98)), warm)
+    toward = -float(forward[2])
     if toward > -0.35:  # the face, or a part of it, is on this side
-        shift = np.array((forward[0] * 0.38, 0.16)) * size
         face = np.array((0.62 + 0.28 * max(toward, 0.0), 0.82)) * size
-        sketch.add(pixel + shift + CIRCLE * face, look.skin, np.array((forward[0] * 0.5, 0.1, -0.85)), 34.0)
-        cap = pixel + np.array((0.0, -0.62)) * size + CIRCLE * size * (1.0, 0.46)
-        sketch.add(cap, hair, np.array((0.0, 0.7, -0.7)), warm)
+        aside = np.array((float(forward[0]) * 0.38, 0.16)) * size
+        body.disc(middle, aside, face, look.skin, np.array((float(forward[0]) * 0.5, 0.1, -0.85)), 34.0)
+        body.disc(middle, np.array((0.0, -0.62)) * size, size * (1.0, 0.46), hair, np.array((0.0, 0.7, -0.7)), warm)

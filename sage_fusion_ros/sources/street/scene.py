@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.sources.street.background import Geometry, bare_plate
+from sage_fusion_ros.sources.street.body import FINE_SCALE
 from sage_fusion_ros.sources.street.canvas import Area, Figure, Frame, darken, draw, window
 from sage_fusion_ros.sources.street.choreography import Actor, Car, Choreography, Cyclist
 from sage_fusion_ros.sources.street.conditions import SUN, Condition
 from sage_fusion_ros.sources.street.cyclists import bicycle, rider
 from sage_fusion_ros.sources.street.effects import Glare, Sensors, Smoke
 from sage_fusion_ros.sources.street.light import ActorLight, haze_light, tone
-from sage_fusion_ros.sources.street.people import walker
+from sage_fusion_ros.sources.street.people import POSES, walker
 from sage_fusion_ros.sources.street.scenery import all_standing, tree_shadow
-from sage_fusion_ros.sources.street.sketch import Sketch
 from sage_fusion_ros.sources.street.vehicles import car, random_car
 
 PERSON_ID, RIDER_ID, CAR_ID, BICYCLE_ID = 11, 12, 13, 18
@@ -102,10 +102,10 @@ class Scene:
         for number, (x, z, heading, seed) in enumerate(self._street.parked, 1):
             look = random_car(np.random.default_rng(seed), 0.0 if seed % 3 else 0.6)
             self._car_shadow(plate, x, z, look.warm)
-            pieces, light, celsius = car(
+            shape, light, celsius = car(
                 self._view, self._light, look, (x, z), heading, False, False, self._condition.air, self._sky
             )
-            parked.append(Figure(pieces, light, celsius, z, CAR_ID, number))
+            parked.append(Figure(shape, light, celsius, z, CAR_ID, number))
         figures = [*parked, *all_standing(self._view, self._light, self._condition, self._street)]
         for figure in sorted(figures, key=lambda figure: -figure.z):
             area = self._draw(plate, figure)
@@ -118,7 +118,7 @@ class Scene:
         grey = tone(figure.light * seen + self._haze * (1 - seen), self._condition.exposure)
         seen = np.exp(-self._condition.thermal_haze * figure.z)
         celsius = figure.celsius * seen + self._condition.air * (1 - seen)
-        return draw(frame, Figure(figure.pieces, figure.light, celsius, figure.z, figure.label, figure.instance), grey)
+        return draw(frame, Figure(figure.outline, figure.light, celsius, figure.z, figure.label, figure.instance), grey)
 
     def _figures(self, actor: Actor, number: int) -> list[tuple[Figure, str]]:
         air, where = self._condition.air, (actor.x, actor.z)
@@ -135,17 +135,17 @@ class Scene:
                 self._sky,
             )
             return [(Figure(*drawn, actor.z, CAR_ID, number), "car")]
-        sketch = Sketch(self._view, self._light, where)
+        heading, fine = round(actor.heading, 2), self._view.focal / actor.z > FINE_SCALE
+        pose = None if actor.phase is None else round(actor.phase / (2 * np.pi) * POSES) % POSES
         if isinstance(actor, Cyclist):
-            bicycle(sketch, where, actor.heading, actor.colour, air, self._view.focal / actor.z)
-            above = Sketch(self._view, self._light, where)
-            rider(above, actor.look, where, actor.heading, actor.phase, air)
+            bike = bicycle(actor.colour, heading, air).place(self._view, self._light, where)
+            above = rider(actor.look, heading, pose or 0, air, fine).place(self._view, self._light, where)
             return [
-                (Figure(*sketch.finish(), actor.z, BICYCLE_ID, number), "bicycle"),
-                (Figure(*above.finish(), actor.z - 0.01, RIDER_ID, number + 1), "rider"),
+                (Figure(*bike, actor.z, BICYCLE_ID, number), "bicycle"),
+                (Figure(*above, actor.z - 0.01, RIDER_ID, number + 1), "rider"),
             ]
-        walker(sketch, actor.look, where, actor.heading, actor.phase, air)
-        return [(Figure(*sketch.finish(), actor.z, PERSON_ID, number), "person")]
+        drawn = walker(actor.look, heading, pose, air, fine).place(self._view, self._light, where)
+        return [(Figure(*drawn, actor.z, PERSON_ID, number), "person")]
 
     def _shadow(self, frame: Frame, actor: Actor) -> None:
         if isinstance(actor, Car):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sage_fusion_ros.sources.street.canvas import Figure, Piece
+from sage_fusion_ros.sources.street.canvas import Figure, Piece, outline
 from sage_fusion_ros.sources.street.conditions import SUN, Condition
 from sage_fusion_ros.sources.street.layout import Street, Tree
 from sage_fusion_ros.sources.street.light import LAMP_HEIGHT, ActorLight
@@ -63,7 +63,7 @@ def tree(view: View, light: ActorLight, condition: Condition, growth: Tree) -> F
     shaded = light.shade(local, np.array(normals)) * np.array(albedo)
     sunlit = condition.sunlit * 0.25
     celsius = condition.air + np.array(warmth) + sunlit * np.maximum(np.array(normals) @ np.array(SUN), 0)
-    return Figure(pieces, shaded, celsius, growth.z, VEGETATION_ID)
+    return Figure(outline(pieces), shaded, celsius, growth.z, VEGETATION_ID)
 
 
 def lamp(view: View, light: ActorLight, condition: Condition, x: float, z: float) -> Figure:
@@ -87,7 +87,7 @@ def lamp(view: View, light: ActorLight, condition: Condition, x: float, z: float
         pieces.append(Piece(view.project(glass), max(0.08 * scale, 1.0)))
         shaded = np.vstack((shaded, (6.0, 4.3, 2.4)))
         celsius = np.append(celsius + np.array((0, 0, 0, 14)), condition.air + 30)
-    return Figure(pieces, shaded, celsius, z, POLE_ID)
+    return Figure(outline(pieces), shaded, celsius, z, POLE_ID)
 
 
 def tree_shadow(growth: Tree) -> np.ndarray:

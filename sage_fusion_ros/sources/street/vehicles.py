@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sage_fusion_ros.sources.street.canvas import Piece
+from sage_fusion_ros.sources.street.canvas import Outline
 from sage_fusion_ros.sources.street.car_mesh import (
     BONNET,
     GLASS,
@@ -22,7 +22,7 @@ from sage_fusion_ros.sources.street.view import CAMERA_HEIGHT, View
 Vector = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CarLook:
     """Paint (linear albedo), body shape, and how warm the engine still is, 0..1."""
 
@@ -79,7 +79,7 @@ def car(
     braking: bool,
     air: float,
     sky: float,
-) -> tuple[list[Piece], Vector, Vector]:
+) -> tuple[Outline, Vector, Vector]:
     """A car seen from the camera.
 
     Args:
@@ -94,7 +94,7 @@ def car(
         sky: Mean linear light of the sky, for reflections.
 
     Returns:
-        Pieces from back to front, their light (N, 3), and temperatures (N,).
+        Outline of the faces from back to front, their light (N, 3), and temperatures (N,).
     """
     body = mesh(look.shape)
     turn = np.array(((np.cos(heading), 0, np.sin(heading)), (0, 1, 0), (-np.sin(heading), 0, np.cos(heading))))
@@ -121,4 +121,4 @@ def car(
     warm = look.warm
     celsius = air + _COLD[material] + warm * _WARM[material]
     celsius -= 3.0 * np.maximum(normals[:, 1], 0) * (1 - warm)  # what faces the sky reflects its cold
-    return [Piece(points) for points in pixels], shaded, celsius
+    return Outline(pixels.reshape(-1, 2), (pixels.shape[1],) * len(pixels)), shaded, celsius
