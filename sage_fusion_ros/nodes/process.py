@@ -16,6 +16,22 @@ from rclpy.signals import SignalHandlerOptions
 
 from sage_fusion_ros.errors import SageFusionError
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def catch_signals() -> threading.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stopped = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stopped.set())
+    return stopped
+
+
+def ignore_signals() -> None:
+    """For the end of a process: Python restores the default handlers while it exits, and a signal would still kill."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
 
 def run_node(
     name: str,
@@ -32,9 +48,7 @@ def run_node(
     Returns:
         0 after a clean stop; 2, with one line on stderr, after an error the user can act on.
     """
-    stopped = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+    stopped = catch_signals()
     logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] [%(name)s]: %(message)s")
     cv2.setNumThreads(1)  # the inference engine owns the cores; OpenCV's pool would only fight it
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -51,9 +65,7 @@ def run_node(
     except ExternalShutdownException:
         pass
     finally:
-        # Python gives back the default handlers while it exits; a signal would then still end the process with -2.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_signals()
         if executor is not None:
             executor.shutdown()
         if node is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import queue
-import signal
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from sensor_msgs.msg import Image, TimeReference
 
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes import outputs
+from sage_fusion_ros.nodes.process import catch_signals, ignore_signals
 
 STATE_PERIOD_S = 0.25
 FLUSH_PERIOD_S = 0.2
@@ -206,9 +206,7 @@ def to_ns(stamp: Any) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Records until SIGINT or SIGTERM, of which a second one changes nothing; 2 where it can't write its files."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = catch_signals()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = RecorderNode()
@@ -217,6 +215,7 @@ def main(args: list[str] | None = None) -> int:
         print(f"recorder_node: {error}", file=sys.stderr)
         return 2
     finally:
+        ignore_signals()
         rclpy.try_shutdown()
     if node.error:
         print(f"recorder_node: the recording is not complete: {node.error}", file=sys.stderr)
