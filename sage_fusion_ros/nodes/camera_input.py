@@ -1,18 +1,21 @@
-"""One camera's subscription: stores each message with its stamp, and knows how the camera is doing."""
+"""The cameras' subscriptions: store each message with its stamp, and know how the camera is doing."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.nodes.qos import profile, subscribe
+from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import RateMeter
 
 FUTURE_NS = 1_000_000_000  # stamps further ahead of the node's clock than this are a clock problem worth telling
@@ -43,43 +46,38 @@ class CameraInput:
     """Subscribes to ~/input/<camera> and ~/input/<camera>_camera_info.
 
     Args:
-        node: The node that subscribes.
+        node: The node whose inputs these are: its topic names, clock and log.
+        reader: The node that subscribes for it.
         camera: "rgb" or "thermal".
         qos: Profile of the image subscription.
         offer: Called with camera, stamp in nanoseconds and message for each image; must return at once.
     """
 
-    def __init__(self, node: Node, camera: str, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
+    def __init__(
+        self, node: Node, reader: Node, camera: str, qos: QoSProfile, offer: Callable[[str, int, Image], None]
+    ) -> None:
         self.camera = camera
+        self.topic = node.resolve_topic_name(f"~/input/{camera}")
         self.health = CameraHealth(RateMeter())
         self.camera_info: CameraInfo | None = None
         self._node = node
         self._offer = offer
         self._warned: set[str] = set()
-        group = MutuallyExclusiveCallbackGroup()
-        self._subscription = subscribe(
-            node,
+        subscribe(
+            reader,
             Image,
-            f"~/input/{camera}",
+            self.topic,
             self._on_image,
             qos,
             on_mismatch=self._on_mismatch,
             on_lost=self._on_lost,
-            callback_group=group,
         )
-        self._info_subscription = node.create_subscription(
+        reader.create_subscription(
             CameraInfo,
-            f"~/input/{camera}_camera_info",
+            node.resolve_topic_name(f"~/input/{camera}_camera_info"),
             self._on_camera_info,
             profile("best_effort", 1),
-            callback_group=group,
         )
-        self.topic = self._subscription.topic_name
-
-    def close(self) -> None:
-        """Ends both subscriptions."""
-        self._node.destroy_subscription(self._subscription)
-        self._node.destroy_subscription(self._info_subscription)
 
     def note_error(self, error: Exception) -> None:
         """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""
@@ -138,3 +136,38 @@ class CameraInput:
         if key not in self._warned and len(self._warned) < 100:
             self._warned.add(key)
             self._node.get_logger().warning(text)
+
+
+class CameraInputs:
+    """Both cameras, read by a node and a thread of their own.
+
+    Of rclpy's executors only the single-threaded one is cheap: the multi-threaded one takes several times its processor
+    time for each message (docs/architecture.md). Services need several threads, images need cheap ones, and a node
+    can be in one executor only; so the images get a second node, named after the first.
+    """
+
+    def __init__(self, node: Node, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
+        # Not the global arguments: a remapped node name would make the two nodes namesakes.
+        self._reader = Node(
+            f"{node.get_name()}_inputs",
+            namespace=node.get_namespace(),
+            context=node.context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self.cameras = {camera: CameraInput(node, self._reader, camera, qos, offer) for camera in CAMERAS}
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(self._reader)
+        self._thread = threading.Thread(target=self._spin, name="camera_inputs", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the subscriptions."""
+        self._executor.shutdown()
+        self._thread.join()
+        self._reader.destroy_node()
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()

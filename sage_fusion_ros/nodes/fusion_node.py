@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes import diagnostics
-from sage_fusion_ros.nodes.camera_input import CameraInput
+from sage_fusion_ros.nodes.camera_input import CameraInputs
 from sage_fusion_ros.nodes.outputs import Outputs
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
 from sage_fusion_ros.nodes.process import run_node
@@ -24,7 +24,7 @@ from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
-from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
+from sage_fusion_ros.pipeline.pairing import Pairing
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
@@ -46,7 +46,7 @@ class FusionNode(LifecycleNode):
         self._pipeline: FusionPipeline | None = None
         self._outputs: Outputs | None = None
         self._worker: FusionWorker | None = None
-        self._inputs: dict[str, CameraInput] = {}
+        self._inputs: CameraInputs | None = None
         self._problem = ""
         self._active_since = 0.0
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -98,10 +98,10 @@ class FusionNode(LifecycleNode):
         self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
         self._worker.start()
         qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
-        self._inputs = {camera: CameraInput(self, camera, qos, self._worker.offer) for camera in CAMERAS}
-        self._outputs.inputs = self._inputs
+        self._inputs = CameraInputs(self, qos, self._worker.offer)
+        self._outputs.inputs = cameras = self._inputs.cameras
         self._active_since = time.monotonic()
-        self.get_logger().info(f"active: fusing {self._inputs['rgb'].topic} with {self._inputs['thermal'].topic}")
+        self.get_logger().info(f"active: fusing {cameras['rgb'].topic} with {cameras['thermal'].topic}")
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -162,13 +162,13 @@ class FusionNode(LifecycleNode):
 
     def _camera_size(self) -> tuple[int, int]:
         """Height and width to warm up with: the RGB camera's where it is known."""
-        width, height = self._inputs["rgb"].health.size if self._inputs else (0, 0)
+        width, height = self._inputs.cameras["rgb"].health.size if self._inputs else (0, 0)
         return (height, width) if width * height else (480, 640)
 
     def _stop_streaming(self) -> None:
-        for camera in self._inputs.values():
-            camera.close()
-        self._inputs = {}
+        if self._inputs is not None:
+            self._inputs.close()
+            self._inputs = None
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -239,11 +239,18 @@ class FusionNode(LifecycleNode):
             self._model_lock.release()
 
     def _publish_diagnostics(self) -> None:
-        name, worker, outputs, fuser = self.get_name(), self._worker, self._outputs, self._fuser
+        name, worker, outputs, fuser, inputs = (
+            self.get_name(),
+            self._worker,
+            self._outputs,
+            self._fuser,
+            self._inputs,
+        )
         model = fuser.card.name if fuser else self._values["fusion.model"]
         statuses = [diagnostics.engine_status(name, model, fuser.engine.info if fuser else None, self._problem)]
         stale_ms = self._values["diagnostics.stale_ms"]
-        statuses += [diagnostics.input_status(name, camera, stale_ms) for camera in list(self._inputs.values())]
+        if inputs is not None:
+            statuses += [diagnostics.input_status(name, camera, stale_ms) for camera in inputs.cameras.values()]
         if worker is not None and outputs is not None:
             statuses.append(diagnostics.pairing_status(name, worker, time.monotonic() - self._active_since))
             statuses.append(diagnostics.timing_status(name, worker, outputs.latency_ms))

@@ -120,4 +120,7 @@ def load_fuser(
     engine = OnnxEngine(
         folder, device, allow_cpu=allow_cpu, threads=threads, spinning=spinning, warm_up_size=warm_up_size
     )
-    return Fuser(engine, folder.card)
+    fuser = Fuser(engine, folder.card)
+    # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
+    fuser.fuse(np.zeros((*warm_up_size, 3), np.uint8), np.zeros(warm_up_size, np.uint8))
+    return fuser
