@@ -13,6 +13,8 @@ _LARGE = 40_000
 """Pixels of a figure from which its edges are smoothed less, to stay in time."""
 
 KELVIN = 273.15
+GROUND_IDS = 1
+"""The greatest train id of what one stands on: road 0, sidewalk 1."""
 Area = tuple[slice, slice]
 
 
@@ -140,7 +142,8 @@ def draw(frame: Frame, figure: Figure, grey: npt.NDArray[np.float32]) -> Area | 
     if fine > 1:
         patch = cv2.resize(patch, (width, height), interpolation=cv2.INTER_AREA)
         cover = cv2.resize(cover, (width, height), interpolation=cv2.INTER_AREA)
-    nearer = frame.depth[area] > figure.z
+    # The ground before something's middle is nearer than it, and yet lies under it.
+    nearer = (frame.depth[area] > figure.z) | (frame.label[area] <= GROUND_IDS)
     _blend(frame, area, patch, cover, nearer)
     solid = nearer & (cover > 0.5)
     np.copyto(frame.label[area], figure.label, where=solid)

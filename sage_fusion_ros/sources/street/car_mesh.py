@@ -89,8 +89,8 @@ def mesh(shape: str) -> Mesh:
         [
             (-wide, roof - 0.03, rear),
             (wide, roof - 0.03, rear),
-            (wide - 0.06, roof + 0.02, front - 0.1),
-            (-wide + 0.06, roof + 0.02, front - 0.1),
+            (wide, roof - 0.03, front),
+            (-wide, roof - 0.03, front),
         ],
         PAINT,
     )
@@ -118,7 +118,7 @@ def mesh(shape: str) -> Mesh:
         GLASS,
         0.08,
     )
-    build.face([(-0.81, 0.93, screen), (0.81, 0.93, screen), (0.70, 0.70, nose), (-0.70, 0.70, nose)], BONNET)
+    build.face([(-0.83, 0.93, screen), (0.83, 0.93, screen), (0.72, 0.68, nose), (-0.72, 0.68, nose)], BONNET)
     build.face([(-0.76, 0.92, tail), (0.76, 0.92, tail), (0.80, 0.97, back), (-0.80, 0.97, back)], PAINT)
     _ends(build, nose, tail)
     _wheels(build)

@@ -14,14 +14,17 @@ from sage_fusion_ros.sources.street.vehicles import CarLook, random_car
 CYCLE_S = 15.0
 _STOP_Z = 17.2
 _KERB = 6.6
-_FARTHEST = 90.0
+_PAVEMENT = 2.2
+"""How far beyond the kerb people come from and go to, where the camera no longer sees them."""
+_NEAREST, _FARTHEST = -1.0, 90.0
+"""Between which z cars are: those beside the camera are still partly seen."""
 _STARTS = (-0.4, 1.0, 2.4, 3.6, 5.0, 5.6)
 """When people step onto the crossing."""
 _TRACKS = (
     # x and z at the start, speed, heading, from, to
     (3.25, 4.4, 4.6, 0.0, 0.4, 14.0),
-    (-3.25, 62.0, 4.2, np.pi, 1.0, 14.4),
-    (6.6, 13.7, 3.0, -np.pi / 2, 5.6, 10.0),
+    (-3.25, 62.0, 4.2, np.pi, 1.0, 15.2),
+    (9.0, 13.7, 3.0, -np.pi / 2, 4.8, 10.9),
 )
 _FRAMES = ((0.4, 0.05, 0.04), (0.04, 0.12, 0.35), (0.05, 0.05, 0.05), (0.5, 0.45, 0.1))
 
@@ -143,8 +146,8 @@ def _crossing(cast: _Cast, time: float) -> Iterator[Actor]:
     for place, (look, speed, z) in enumerate(cast.walkers):
         side = -1 if place % 2 else 1
         way = (time - _STARTS[place]) * speed
-        if 0 <= way <= 2 * _KERB:
-            yield Person(look, side * (_KERB - way), z, -side * np.pi / 2, _stride(look, way))
+        if -_PAVEMENT <= way <= 2 * _KERB + _PAVEMENT:
+            yield Person(look, side * (_KERB - way), z, -side * np.pi / 2, _stride(look, way + _PAVEMENT))
 
 
 def _oncoming(cast: _Cast, time: float) -> Iterator[Actor]:
@@ -160,15 +163,15 @@ def _oncoming(cast: _Cast, time: float) -> Iterator[Actor]:
             z = stop
         else:
             z = stop - 1.6 * (time - go) ** 2
-        if 3.6 < z < _FARTHEST:
+        if _NEAREST < z < _FARTHEST:
             yield Car(look, -1.95, z, np.pi, braking)
 
 
 def _leaving(cast: _Cast, time: float) -> Iterator[Actor]:
     """Cars that come from behind the camera."""
     for place, look in enumerate(cast.leaving):
-        since = time + 2.6 - 2.3 * place
-        z = 3.2 + 6.5 * since + 0.45 * since**2
+        since = time + 3.2 - 2.3 * place
+        z = _NEAREST + 6.5 * since + 0.45 * since**2
         if since > 0 and z < _FARTHEST:
             yield Car(look, 1.95, z, 0.0, False)
 

@@ -33,7 +33,7 @@ class Smoke:
         self._bank = np.exp(-np.power(np.hypot(x[None, :], y[:, None]), 3.2)).astype(np.float32)
         lightness = clouds(random, 512, 8, 5)
         lightness = cv2.resize(lightness, self._size, interpolation=cv2.INTER_CUBIC)
-        grey = 158 + 46 * (lightness - 0.5) + 18 * np.linspace(0.6, -0.6, view.height)[:, None]
+        grey = 172 + 50 * (lightness - 0.5) + 18 * np.linspace(0.6, -0.6, view.height)[:, None]
         self._colour = np.stack([grey * 0.985, grey, grey * 1.01], axis=-1).clip(0, 255).astype(np.uint8)
         # Extinction by an optical depth that grows with the way through the smoke.
         self._opacity = (255 * (1 - np.exp(-np.arange(256) / 255 * 7.5 * condition.smoke))).astype(np.uint8)

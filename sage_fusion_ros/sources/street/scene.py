@@ -102,10 +102,10 @@ class Scene:
         for number, (x, z, heading, seed) in enumerate(self._street.parked, 1):
             look = random_car(np.random.default_rng(seed), 0.0 if seed % 3 else 0.6)
             self._car_shadow(plate, x, z, look.warm)
-            shape, light, celsius = car(
-                self._view, self._light, look, (x, z), heading, False, False, self._condition.air, self._sky
-            )
-            parked.append(Figure(shape, light, celsius, z, CAR_ID, number))
+            air = self._condition.air
+            drawn = car(self._view, self._light, look, (x, z), heading, False, False, air, self._sky)
+            if drawn:
+                parked.append(Figure(*drawn, z, CAR_ID, number))
         figures = [*parked, *all_standing(self._view, self._light, self._condition, self._street)]
         for figure in sorted(figures, key=lambda figure: -figure.z):
             area = self._draw(plate, figure)
@@ -134,7 +134,7 @@ class Scene:
                 air,
                 self._sky,
             )
-            return [(Figure(*drawn, actor.z, CAR_ID, number), "car")]
+            return [(Figure(*drawn, max(actor.z, 0.5), CAR_ID, number), "car")] if drawn else []
         heading, fine = round(actor.heading, 2), self._view.focal / actor.z > FINE_SCALE
         pose = None if actor.phase is None else round(actor.phase / (2 * np.pi) * POSES) % POSES
         if isinstance(actor, Cyclist):
@@ -203,10 +203,10 @@ class Scene:
 
     def _shine(self, frame: Frame, actor: Car, number: int) -> None:
         oncoming = actor.heading != 0
+        if actor.z < 3.5:
+            return  # the end with the lights is beside the camera already
         for side in (-0.6, 0.6):
-            place = np.array(
-                (actor.x + side, 0.62 if oncoming else 0.77, max(actor.z + (-2.2 if oncoming else -2.25), 1.0))
-            )
+            place = np.array((actor.x + side, 0.62 if oncoming else 0.77, actor.z - 2.22))
             u, v = (round(float(value)) for value in self._view.project(place))
             height, width = frame.depth.shape
             if not (0 <= u < width and 0 <= v < height):

@@ -20,6 +20,8 @@ from sage_fusion_ros.sources.street.light import ActorLight
 from sage_fusion_ros.sources.street.view import CAMERA_HEIGHT, View
 
 Vector = npt.NDArray[np.float64]
+_NEAR_PLANE = 0.5
+"""Faces that reach nearer to the camera, or behind it, are left out; they lie outside the image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,7 @@ def car(
     braking: bool,
     air: float,
     sky: float,
-) -> tuple[Outline, Vector, Vector]:
+) -> tuple[Outline, Vector, Vector] | None:
     """A car seen from the camera.
 
     Args:
@@ -94,16 +96,19 @@ def car(
         sky: Mean linear light of the sky, for reflections.
 
     Returns:
-        Outline of the faces from back to front, their light (N, 3), and temperatures (N,).
+        Outline of the faces from back to front, their light (N, 3), and temperatures (N,);
+        None when none of it is before the camera.
     """
     body = mesh(look.shape)
     turn = np.array(((np.cos(heading), 0, np.sin(heading)), (0, 1, 0), (-np.sin(heading), 0, np.cos(heading))))
     corners = body.corners @ turn.T + np.array((where[0], 0.0, where[1]))
     normals = body.normals @ turn.T
     eye = corners.mean(1) - np.array((0.0, CAMERA_HEIGHT, 0.0))
-    facing = np.einsum("ij,ij->i", normals, eye) < 0
+    facing = (np.einsum("ij,ij->i", normals, eye) < 0) & (corners[..., 2].min(1) > _NEAR_PLANE)
     distance = np.linalg.norm(eye, axis=1) - body.bias
     order = [int(index) for index in np.argsort(-distance) if facing[index]]
+    if not order:
+        return None
     pixels = view.project(corners[order])
     material, normals = body.material[order], normals[order]
 
@@ -111,7 +116,7 @@ def car(
     table[[PAINT, BONNET]] = look.paint
     local = light.at(*where)
     shaded = table[material] * light.shade(local, normals)
-    gloss = np.select([material == GLASS, np.isin(material, (PAINT, BONNET))], [0.34, 0.10], 0.0)
+    gloss = np.select([material == GLASS, np.isin(material, (PAINT, BONNET))], [0.10, 0.09], 0.0)
     shaded += (gloss * sky * np.maximum(normals[:, 1] + 0.25, 0.06))[:, None]
     if lights:
         shaded[material == HEADLIGHT] = (9.0, 8.6, 7.6)
