@@ -1,70 +1,15 @@
 import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from replay_rig import SECOND, Listener, indices, replay, run, stamp_of, start
 from source_files import shown_index, write_bag, write_pair, write_video
 
 from sage_fusion_ros.pipeline.image_codec import decode
-
-SECOND = 1_000_000_000
-DOMAIN = 101  # beside that of the session
-
-
-def command(**parameters: object) -> list[str]:
-    values = [word for name, value in parameters.items() for word in ("-p", f"{name.replace('__', '.')}:={value}")]
-    return [sys.executable, "-m", "sage_fusion_ros.nodes.replay_node", "--ros-args", *values]
-
-
-def start(**parameters: object) -> subprocess.Popen:
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
-    return subprocess.Popen(command(**parameters), stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def stamp_of(message: Image | CameraInfo) -> int:
-    return message.header.stamp.sec * SECOND + message.header.stamp.nanosec
-
-
-class Listener:
-    """Keeps every message of the four topics, with the time of its arrival."""
-
-    def __init__(self) -> None:
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
-        self.node = rclpy.create_node("listener", context=self.context)
-        self.images: dict[str, list[Image]] = {"rgb": [], "thermal": []}
-        self.infos: dict[str, list[CameraInfo]] = {"rgb": [], "thermal": []}
-        self.delays: list[float] = []
-        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-        for camera in self.images:
-            topic = f"/replay_node/{camera}"
-            self.node.create_subscription(Image, f"{topic}/image_raw", lambda m, c=camera: self._take(c, m), qos)
-            self.node.create_subscription(CameraInfo, f"{topic}/camera_info", self.infos[camera].append, qos)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
-        self.thread.start()
-
-    def _take(self, camera: str, message: Image) -> None:
-        self.delays.append((time.time_ns() - stamp_of(message)) / SECOND)
-        self.images[camera].append(message)
-
-    def close(self) -> None:
-        self.executor.shutdown()
-        self.thread.join(10)
-        self.node.destroy_node()
-        rclpy.shutdown(context=self.context)
 
 
 @pytest.fixture
@@ -72,27 +17,6 @@ def listener() -> Iterator[Listener]:
     listener = Listener()
     yield listener
     listener.close()
-
-
-def replay(listener: Listener, tmp_path: Path, **parameters: object) -> tuple[list[dict], str]:
-    """Runs replay_node to its end; its log and what it printed."""
-    log = tmp_path / "log" / "replay.jsonl"
-    process = start(qos__reliability="reliable", qos__depth=100, wait_for_subscribers=1, log_path=log, **parameters)
-    try:
-        _, printed = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 0, printed
-    events = [json.loads(line) for line in log.read_text().splitlines()]
-    sent = sum(1 for event in events if "camera" in event)
-    deadline = time.monotonic() + 10
-    while sum(map(len, listener.images.values())) < sent and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return events, printed
-
-
-def indices(events: list[dict], camera: str) -> list[tuple[int, int]]:
-    return [(event["stamp_ns"], event["index"]) for event in events if event.get("camera") == camera]
 
 
 @pytest.fixture
@@ -191,12 +115,6 @@ def test_the_synthetic_scene_has_a_calibration(listener: Listener, tmp_path: Pat
     assert listener.images["rgb"][0].encoding == "rgb8"
 
 
-def run(**parameters: object) -> tuple[int, str]:
-    process = start(**parameters)
-    _, printed = process.communicate(timeout=60)
-    return process.returncode, printed
-
-
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -205,6 +123,7 @@ def run(**parameters: object) -> tuple[int, str]:
         ({"rate": -1.0}, "parameter rate is -1.0; expected 0 to 1000 Hz"),
         ({"rate": "fast"}, "parameter rate is 'fast'; expected float"),
         ({"thermal__encoding": "mono12"}, "parameter thermal.encoding is 'mono12'; expected source | mono8 | mono16"),
+        ({"stamps": "recorded"}, "parameter stamps is 'recorded', which only a bag at its own rate"),
         ({"raet": 10.0}, "parameter raet is unknown (did you mean rate?)"),
         ({"log_path": "/proc/none/log"}, "parameter log_path is '/proc/none/log', which can't be written"),
     ],

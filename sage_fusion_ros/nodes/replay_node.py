@@ -46,6 +46,10 @@ class ReplayNode(Node):
         self._stop = threading.Event()
         self._log = _open_log(self.values["log_path"])
         self._source = open_wanted(self.values)
+        if self.values["stamps"] == "recorded" and (
+            self.values["rate"] or not isinstance(self._source, RecordedCameras)
+        ):
+            raise ParameterError("parameter stamps is 'recorded', which only a bag at its own rate (rate 0) can give")
         self._schedule = Schedule(self._source, schedule_settings(self.values))
         self._sent = dict.fromkeys(CAMERAS, 0)
         self._late = 0
@@ -122,7 +126,7 @@ class ReplayNode(Node):
             item = next(feed, None)
 
     def _stamp_origin(self) -> int:
-        if self.values["stamps"] == "recorded" and isinstance(self._source, RecordedCameras):
+        if isinstance(self._source, RecordedCameras) and self.values["stamps"] == "recorded":
             first = min(min(self._source.camera_stamps(camera)) for camera in CAMERAS)
             return first + round(self.values["start"] * _SECOND)
         return int(self.get_clock().now().nanoseconds) + self._schedule.lead_ns
