@@ -68,9 +68,10 @@ class Scene:
                 if isinstance(actor, Car) and actor.heading:
                     self._pool(frame, actor)
         instances: dict[int, Actor] = {}
-        for actor in actors:
+        parked = len(self._street.parked)
+        for place, actor in enumerate(actors):
             self._shadow(frame, actor)
-            for figure, label in self._figures(actor, len(seen) + 1):
+            for figure, label in self._figures(actor, parked + 1 + 2 * place):  # a cyclist takes two numbers
                 area = self._draw(frame, figure)
                 if area is not None:
                     seen[figure.instance] = _Seen(label, area)
@@ -156,28 +157,32 @@ class Scene:
         around = np.arange(10) * (2 * np.pi / 10)
         foot = np.array((actor.x, 0.0, actor.z))
         ring = np.column_stack((np.cos(around), np.zeros(10), np.sin(around)))
-        sunny = self._light.sunlit(actor.x, actor.z)
+        sunny, seen = self._light.sunlit(actor.x, actor.z), self._clearness(actor.z)
         scale = self._view.focal / actor.z
         if sunny:
             reach = np.array((-SUN[0] / SUN[1], 0.0, -SUN[2] / SUN[1])) * 1.6
             points = np.concatenate([foot + 0.16 * ring, foot + reach + 0.20 * ring])
             hull = cv2.convexHull(self._view.project(points).astype(np.float32))[:, 0]
-            darken(frame, hull.astype(float), 0.42 * sunny, 0.04 * scale)
-        darken(frame, self._view.project(foot + ring * (0.34, 0, 0.26)), 0.38, 0.10 * scale, 0.4)
+            darken(frame, hull.astype(float), 0.42 * sunny * seen, 0.04 * scale)
+        darken(frame, self._view.project(foot + ring * (0.34, 0, 0.26)), 0.38 * seen, 0.10 * scale, 0.4)
 
     def _car_shadow(self, frame: Frame, x: float, z: float, warm: float) -> None:
         corners = np.array(
             [(x + dx, 0.0, max(z + dz, 1.0)) for dx, dz in ((-0.95, -2.2), (0.95, -2.2), (0.95, 2.2), (-0.95, 2.2))]
         )
         scale = self._view.focal / max(z - 2, 2.0)
-        sunny = self._light.sunlit(x, z)
+        sunny, seen = self._light.sunlit(x, z), self._clearness(z)
         if sunny:
             reach = np.array((-SUN[0] / SUN[1], 0.0, -SUN[2] / SUN[1])) * 1.15
             hull = cv2.convexHull(self._view.project(np.concatenate([corners, corners + reach])).astype(np.float32))[
                 :, 0
             ]
-            darken(frame, hull.astype(float), 0.45 * sunny, 0.05 * scale)
-        darken(frame, self._view.project(corners), 0.80, 0.10 * scale, 5.0 * warm)
+            darken(frame, hull.astype(float), 0.45 * sunny * seen, 0.05 * scale)
+        darken(frame, self._view.project(corners), 0.80 * seen, 0.10 * scale, 5.0 * warm)
+
+    def _clearness(self, z: float) -> float:
+        """Share of light that gets through the air from there; a shadow in fog is as faint as what casts it."""
+        return float(np.exp(-self._condition.haze * max(z, 0.0)))
 
     def _pool(self, frame: Frame, actor: Car) -> None:
         """Headlights on the road before an oncoming car."""
