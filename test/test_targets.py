@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -57,7 +59,17 @@ def test_flat_sources_give_a_flat_picture_between_them() -> None:
     brighter = fusion_target(flat(0.2), flat(0.6), SETTINGS)
     assert torch.allclose(brighter, flat(0.2 + 0.6 * 0.4), atol=1e-6)
     darker = fusion_target(flat(0.6), flat(0.2), SETTINGS)
-    assert torch.allclose(darker, flat(0.6 - 0.15 * 0.4), atol=1e-6)
+    undershoot = SETTINGS.undershoot * math.tanh(0.15 * 0.4 / SETTINGS.undershoot)
+    assert torch.allclose(darker, flat(0.6 - undershoot), atol=1e-6)
+
+
+def test_a_strong_thermal_edge_leaves_no_halo() -> None:
+    """A warm roof before a cold sky, both bright to the RGB camera: along the edge and far from it alike."""
+    thermal = flat(0.0, 128)
+    thermal[..., 64:, :] = 0.9
+    target = fusion_target(flat(0.7, 128), thermal, SETTINGS)[0, 0, :, 64]
+    assert target[:64].min() >= 0.7 - SETTINGS.undershoot
+    assert target[64:].max() <= 0.9 + SETTINGS.overshoot
 
 
 def test_a_warm_body_stays_as_bright_as_thermal_shows_it() -> None:

@@ -34,6 +34,9 @@ class TargetSettings:
         noise_limit: Greatest standard deviation that is taken for noise, not for texture.
         hot_low, hot_high: Thermal contrast to the surroundings (0..1) from which on, and at which fully, a warm thing
             is shown at least as bright as the thermal camera shows it.
+        overshoot, undershoot: How far the picture may rise above the brightest and sink below the darkest that its
+            sources have near by. Coarse details overshoot at strong thermal edges, such as roofs before a cold sky, and
+            stand as halos along them; a little undershoot is what cuts through smoke.
         shoulder: Brightness above which the picture is compressed, so that nothing burns out.
     """
 
@@ -47,6 +50,8 @@ class TargetSettings:
     noise_limit: float = 0.012
     hot_low: float = 0.15
     hot_high: float = 0.4
+    overshoot: float = 0.06
+    undershoot: float = 0.12
     shoulder: float = 0.8
 
     def __post_init__(self) -> None:
@@ -55,10 +60,10 @@ class TargetSettings:
                 "the target's gain and lesser need one value for each of 1 to 5 levels; "
                 f"they have {len(self.gain)} and {len(self.lesser)}"
             )
-        if not self.hot_low < self.hot_high or not 0 < self.shoulder < 1:
+        if not self.hot_low < self.hot_high or not 0 < self.shoulder < 1 or min(self.overshoot, self.undershoot) <= 0:
             raise ParameterError(
-                f"the target needs hot_low below hot_high and a shoulder within 0..1; it has {self.hot_low}, "
-                f"{self.hot_high} and {self.shoulder}"
+                "the target needs hot_low below hot_high, a shoulder in 0..1, and overshoot and undershoot above 0; "
+                f"it has {self.hot_low}, {self.hot_high}, {self.shoulder}, {self.overshoot} and {self.undershoot}"
             )
 
 
@@ -134,9 +139,22 @@ def fusion_target(rgb_luma: Tensor, thermal: Tensor, settings: TargetSettings) -
         chosen, other = share * a + (1 - share) * b, (1 - share) * a + share * b
         fused = double(fused) + settings.gain[level] * chosen + settings.lesser[level] * other
         surroundings = double(surroundings)
+    fused = hold_to_sources(fused, rgb_luma, thermal, settings)
     hot = ((thermal - surroundings - settings.hot_low) / (settings.hot_high - settings.hot_low)).clamp(0.0, 1.0)
     fused = fused + hot * (thermal - fused).clamp_min(0.0)
     return roll_off(fused, settings.shoulder)
+
+
+def hold_to_sources(fused: Tensor, rgb_luma: Tensor, thermal: Tensor, settings: TargetSettings) -> Tensor:
+    """Compresses what leaves the sources' local range: above the brighter one's, below the RGB camera's (3 px around).
+
+    Darkness is measured by RGB alone, since a cold sky must not darken the sky that the driver sees.
+    """
+    brightest = F.max_pool2d(torch.maximum(rgb_luma, thermal), 7, stride=1, padding=3)
+    darkest = -F.max_pool2d(-rgb_luma, 7, stride=1, padding=3)
+    over = settings.overshoot * torch.tanh((fused - brightest).clamp_min(0.0) / settings.overshoot)
+    under = settings.undershoot * torch.tanh((darkest - fused).clamp_min(0.0) / settings.undershoot)
+    return fused.clamp(darkest, brightest) + over - under
 
 
 def roll_off(image: Tensor, shoulder: float) -> Tensor:
