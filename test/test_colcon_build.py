@@ -17,11 +17,11 @@ PACKAGE = "sage_fusion_ros"
 SHARE = f"from {PACKAGE}.resources import share_dir; print(share_dir())"
 INDEX = f"from ament_index_python.packages import get_package_share_directory as d; print(d('{PACKAGE}'))"
 
-# A node without arguments waits for topics or a manager; these need something to do.
+# A replay ends by itself unless it loops.
 ARGUMENTS = {
     "fusion_node": [],
     "replay_node": ["--ros-args", "-p", "source:=synthetic", "-p", "loop:=true"],
-    "recorder_node": ["--ros-args", "-p", "output:=recorded"],
+    "recorder_node": [],
 }
 
 
