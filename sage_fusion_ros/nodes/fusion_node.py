@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -29,6 +32,22 @@ from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+Transition = Callable[["FusionNode", LifecycleState], TransitionCallbackReturn]
+
+
+def told(transition: Transition) -> Transition:
+    """Logs what a transition raises, which rclpy turns into an error state without a word."""
+
+    @functools.wraps(transition)
+    def wrapped(node: FusionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.get_logger().error(f"{transition.__name__} failed: {error!r}\n{traceback.format_exc()}")
+            raise
+
+    return wrapped
 
 
 class FusionNode(LifecycleNode):
@@ -77,6 +96,7 @@ class FusionNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=reason)
         return super().set_parameters_atomically(parameter_list)
 
+    @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads, checks and warms the model and creates the publishers."""
         try:
@@ -92,6 +112,7 @@ class FusionNode(LifecycleNode):
         self._outputs = Outputs(self, profile(self._values["qos.output.reliability"], self._values["qos.output.depth"]))
         return SUCCESS
 
+    @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts the worker and subscribes."""
         values = self._values
@@ -104,11 +125,13 @@ class FusionNode(LifecycleNode):
         self.get_logger().info(f"active: fusing {cameras['rgb'].topic} with {cameras['thermal'].topic}")
         return SUCCESS
 
+    @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Ends the subscriptions and the worker; the model stays loaded."""
         self._stop_streaming()
         return SUCCESS
 
+    @told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Frees the model and the publishers."""
         self._release()
