@@ -30,16 +30,18 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_a_trained_network_becomes_a_model_the_runtime_takes(checkpoint: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.yaml"
-    notes.write_text("description: A test.\nlicence: Apache-2.0\ntraining: {start: random}\nmeasured: {psnr: 40.0}\n")
+    notes.write_text("description: A test.\nlicence: unknown\ntraining: {start: random}\nmeasured: {psnr: 40.0}\n")
+    more = tmp_path / "more.yaml"
+    more.write_text("licence: Apache-2.0\nmeasured: {ssim: 0.9}\n")
     folder = tmp_path / "models" / "mine"
-    assert main(["export", str(checkpoint), "--output", str(folder), "--notes", str(notes)]) == 0
+    assert main(["export", str(checkpoint), "--output", str(folder), "--notes", str(notes), str(more)]) == 0
     card = read_card(folder)
     assert (card.name, card.licence, card.description, card.size_multiple) == ("mine", "Apache-2.0", "A test.", 4)
     assert card.sha256 == sha256_of(folder / "model.onnx")
     assert card.training["start"] == "random"
     assert card.training["steps"] == 2
     assert card.training["pairs"] == {"pairs": 6}
-    assert card.measured["psnr"] == 40.0
+    assert (card.measured["psnr"], card.measured["ssim"]) == (40.0, 0.9)
     assert card.measured["onnx_against_torch_max_abs"] <= 1e-4
     assert sorted(path.name for path in folder.iterdir()) == ["card.yaml", "model.onnx", "training_log.csv"]
     assert find_model("mine", [tmp_path / "models"]).path == folder / "model.onnx"

@@ -11,7 +11,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser("export", help="turn a checkpoint into a model folder", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
     parser.add_argument("--output", type=Path, required=True, help="model folder, for example models/sage_fast")
-    parser.add_argument("--notes", type=Path, help="YAML with the card's description, licence, training and measured")
+    text = "YAML with the card's description, licence, training and measured; several are joined"
+    parser.add_argument("--notes", type=Path, nargs="+", default=[], metavar="FILE", help=text)
 
 
 def run(args: argparse.Namespace) -> int:

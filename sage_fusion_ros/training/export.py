@@ -6,6 +6,7 @@ import csv
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +31,21 @@ _SIZES = ((1, 64, 64), (1, 480, 640), (2, 61, 83), (1, 37, 130), (3, 16, 8))
 _NOTES = {"description", "licence", "version", "training", "measured"}
 
 
-def export_checkpoint(checkpoint: Path, folder: Path, notes: Path | None = None) -> ModelCard:
+def export_checkpoint(checkpoint: Path, folder: Path, notes: Sequence[Path] = ()) -> ModelCard:
     """Writes model.onnx, card.yaml and, where the run's log is beside the checkpoint, training_log.csv.
 
     Args:
         checkpoint: Of any recipe; the running mean of its weights is exported.
         folder: Model folder; its name becomes the model's. Made where it is missing.
-        notes: YAML with what only people know: description, licence, version, training, measured.
+        notes: YAML files with what only people know: description, licence, version, training, measured. Sections of
+            several files are joined; where two say something, the later one counts.
 
     Raises:
         ModelError: No checkpoint, or the ONNX file's results differ from the network's.
         ParameterError: The notes can't be read or have unknown keys.
     """
     state = load_checkpoint(checkpoint)
-    text = _read_notes(notes)
+    text = _join_notes(notes)
     network = build_network(state["recipe"])
     network.load_state_dict(state["ema"])
     network.eval()
@@ -133,15 +135,24 @@ def check_against_torch(network: nn.Module, path: Path, tolerance: float = TOLER
     return worst
 
 
-def _read_notes(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
+def _join_notes(paths: Sequence[Path]) -> dict[str, Any]:
+    joined: dict[str, Any] = {}
+    for path in paths:
+        for key, value in _read_notes(path).items():
+            joined[key] = {**joined[key], **value} if isinstance(joined.get(key), dict) else value
+    return joined
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
     try:
         notes = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"card notes {path} can't be read: {error}") from error
     if not isinstance(notes, dict) or not notes.keys() <= _NOTES:
         raise ParameterError(f"card notes {path} must be a mapping with keys of {', '.join(sorted(_NOTES))}")
+    for key in ("training", "measured"):
+        if not isinstance(notes.get(key, {}), dict):
+            raise ParameterError(f"card notes {path}: {key} must be a mapping; it is {type(notes[key]).__name__}")
     return notes
 
 
