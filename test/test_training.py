@@ -86,6 +86,38 @@ def test_sigint_saves_and_stops(data: Path, tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run" / CHECKPOINT)["step"] == 3
 
 
+def test_batch_norms_keep_their_running_mean_after_their_share(data: Path, teacher: Path, tmp_path: Path) -> None:
+    path = write_settings(tmp_path / "s.yaml", "sage", steps=4, batch_norm_share=0.5)
+    trainer = make_trainer(read_settings(path, "sage"), data, tmp_path / "run", teacher)
+    means = []
+    for until in (1, 2, 3, 4):
+        trainer.run(until=until)
+        means.append(trainer.network.module1[1].running_mean.clone())
+    assert not torch.equal(means[0], means[1])
+    assert torch.equal(means[1], means[2])
+    assert torch.equal(means[1], means[3])
+
+
+def test_a_second_stage_starts_from_the_firsts_exported_weights(
+    data: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_settings(tmp_path / "s.yaml", "sage", steps=2)
+    command = ["train", "sage", "--config", str(config), "--data", str(data), "--teacher", str(teacher)]
+    assert main([*command, "--out", str(tmp_path / "first")]) == 0
+    first = tmp_path / "first" / CHECKPOINT
+    second = make_trainer(read_settings(config, "sage"), data, tmp_path / "second", teacher)
+    second.start_from(first)
+    weights = load_checkpoint(first)["ema"]
+    assert all(torch.equal(value, weights[name]) for name, value in second.network.state_dict().items())
+    assert main([*command, "--start", str(first), "--out", str(tmp_path / "third")]) == 0
+    notes = load_checkpoint(tmp_path / "third" / CHECKPOINT)["notes"]
+    assert (notes["first_stage"]["steps"], notes["first_stage"]["seed"]) == (2, 3)
+    fast = write_settings(tmp_path / "f.yaml", "sage_fast")
+    wrong = ["train", "sage_fast", "--config", str(fast), "--data", str(data), "--start", str(first)]
+    assert main([*wrong, "--out", str(tmp_path / "fourth")]) == 2
+    assert "recipe 'sage'; 'sage_fast' was asked for" in capsys.readouterr().err
+
+
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
     path = write_settings(tmp_path / "s.yaml", "sage_fast", steps=60, augment={}, batch=4, checkpoint_every=60)
     settings = read_settings(path, "sage_fast")

@@ -19,6 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pairs, or of two video folders")
     parser.add_argument("--teacher", type=Path, help="weights of the published SAGE student (recipe sage)")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.csv")
+    parser.add_argument("--start", type=Path, help="checkpoint of an earlier run whose weights to start from")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     parser.add_argument("--steps", type=int, help="replaces the steps of the settings")
     parser.add_argument("--seed", type=int, help="replaces the seed of the settings")
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     trainer = Trainer(settings, recipe, sampler, args.out, notes)
     if args.resume:
         trainer.resume()
+    elif args.start is not None:
+        trainer.start_from(args.start)
     finished = trainer.run()
     print(f"step {trainer.step} of {settings.steps}; checkpoint: {args.out / CHECKPOINT}")
     return 0 if finished else 130

@@ -56,6 +56,9 @@ class TrainSettings:
         learning_rate, learning_rate_end: Adam's, from the first to the second along half a cosine.
         warmup_steps: Steps over which the learning rate rises from 0.
         ema_decay: Decay of the running mean of the weights that is exported; 0 exports the last weights.
+        batch_norm_share: Leading share of the steps in which batch norms follow their batch. After it they keep their
+            running mean, as at run time. A batch norm that follows its batch takes the brightness out of it, and with
+            it the means to match a teacher's brightness.
         bf16_share: Leading share of the steps that computes in bfloat16 (about half the time on a CPU that has it).
         video_stride: Every how many frames of a video one is taken.
         checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
@@ -73,6 +76,7 @@ class TrainSettings:
     learning_rate_end: float = 1e-5
     warmup_steps: int = 0
     ema_decay: float = 0.0
+    batch_norm_share: float = 1.0
     bf16_share: float = 0.0
     video_stride: int = 15
     checkpoint_every: int = 250
@@ -88,8 +92,8 @@ class TrainSettings:
                 raise ParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
         if self.crop < 32 or self.crop % 32:
             raise ParameterError(f"crop is {self.crop}; expected a multiple of 32")
-        if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1:
-            raise ParameterError("ema_decay must be in 0..1 (1 excluded) and bf16_share in 0..1")
+        if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1 or not 0 <= self.batch_norm_share <= 1:
+            raise ParameterError("ema_decay must be in 0..1 (1 excluded), bf16_share and batch_norm_share in 0..1")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and model cards."""

@@ -64,7 +64,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, notes: Sequence[Path] = ()
         "steps": state["step"],
         "minutes": round(state["seconds"] / 60, 1),
         **({"last_loss": _last_loss(rows)} if rows else {}),
-        **state.get("notes", {}),
+        **_plain(state.get("notes", {})),
         "settings": _plain(settings),
     }
     card = ModelCard(

@@ -56,6 +56,18 @@ class Trainer:
         self._seconds = 0.0
         self._stop = False
 
+    def start_from(self, checkpoint: Path) -> None:
+        """Starts from the weights of another run of the same recipe, for a second stage or for a user's own pairs.
+
+        Raises:
+            ModelError, ParameterError: It is no checkpoint, or another recipe's.
+        """
+        state = load_checkpoint(checkpoint, self.settings.recipe)
+        self.network.load_state_dict(state["ema"])
+        self._ema = {key: value.clone() for key, value in state["ema"].items()}
+        first = {"steps": state["step"], "seed": state["settings"]["seed"], "settings": state["settings"]}
+        self._notes["first_stage"] = first
+
     def resume(self) -> None:
         """Takes up the folder's checkpoint.
 
@@ -73,7 +85,7 @@ class Trainer:
         self.network.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._ema = state["ema"]
-        self.step, self._seconds = state["step"], state["seconds"]
+        self.step, self._seconds, self._notes = state["step"], state["seconds"], state.get("notes", {})
         torch.set_rng_state(state["torch_rng"])
         _cut_log(self._folder / LOG, self.step)
 
@@ -122,6 +134,10 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.step)
         low_precision = self.step < self.settings.bf16_share * self.settings.steps
+        follow_batch = self.step < self.settings.batch_norm_share * self.settings.steps
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.train(follow_batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
             terms = self._recipe.terms(self.network, self._sampler(self.step))
             loss = torch.stack(list(terms.values())).sum()
