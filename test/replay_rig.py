@@ -13,6 +13,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from sage_fusion_ros.resources import fast_dds_profile
+
 SECOND = 1_000_000_000
 DOMAIN = 101  # beside that of the session
 
@@ -23,7 +25,7 @@ def command(**parameters: object) -> list[str]:
 
 
 def start(**parameters: object) -> subprocess.Popen:
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
+    environment = {**os.environ, **fast_dds_profile(os.environ), "ROS_DOMAIN_ID": str(DOMAIN)}
     return subprocess.Popen(command(**parameters), stderr=subprocess.PIPE, text=True, env=environment)
 
 

@@ -107,7 +107,9 @@ def test_recorded_stamps_on_request_and_restarted_loops(listener: Listener, tmp_
 
 
 def test_the_synthetic_scene_has_a_calibration(listener: Listener, tmp_path: Path) -> None:
-    replay(listener, tmp_path, source="synthetic:day", duration=0.1)
+    # Long enough for the topic that is discovered last.
+    replay(listener, tmp_path, source="synthetic:day", duration=1.0)
+    assert listener.infos["thermal"]
     info = listener.infos["thermal"][0]
     assert (info.width, info.height) == (640, 480)
     assert info.k[0] == info.p[0] == 512.0

@@ -13,6 +13,7 @@ import cv2
 import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -30,6 +31,7 @@ from sage_fusion_ros.sources.schedule import Schedule, Slot
 
 _SECOND = 1_000_000_000
 _PROGRESS_S = 5.0
+_ACKED_S = 2.0
 _SETTLE_S = 0.2
 """A subscriber seen here may see this publisher a moment later; and the last messages need a moment to be taken."""
 
@@ -177,6 +179,9 @@ class ReplayNode(Node):
         self.get_logger().info(f"finished: {self._summary()}")
         if not any(self._sent.values()):
             raise SageFusionError(f"nothing of '{self._source.name}' could be read: {self._feed.skipped[0][1]}")
+        if self.values["qos.reliability"] == "reliable":  # what is still being repaired ends with this process
+            for publisher in (*self._images.values(), *self._infos.values()):
+                publisher.wait_for_all_acked(Duration(seconds=_ACKED_S))
         time.sleep(_SETTLE_S)
 
     def _summary(self) -> str:
