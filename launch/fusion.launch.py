@@ -96,6 +96,7 @@ def fusion(given: dict[str, str], topics: dict[str, str]) -> Node:
         parameters=[given["params_file"], *typed(more)],
         remappings=[(f"~/{name}", topic) for name, topic in {**topics, **outputs}.items() if topic],
         ros_arguments=["--log-level", given["log_level"]],
+        additional_env=fast_dds_profile(),  # the fused image is a large one too
         respawn=given["respawn"] == "true",
         respawn_delay=2.0,
         output="screen",

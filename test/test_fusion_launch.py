@@ -104,13 +104,13 @@ def test_rviz_shows_the_topics_of_the_namespace(composed):
     }
 
 
-def test_only_the_replay_gets_the_image_profile(composed, monkeypatch, launch_file):
+def test_what_publishes_images_gets_the_image_profile(composed, monkeypatch, launch_file):
     for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(name, raising=False)
     nodes = composed(source="synthetic")
-    assert nodes["fusion_node"].additional_env is None
-    added = {name[0].text: value[0].text for name, value in nodes["replay_node"].additional_env}
-    assert set(added.values()) == {str(launch_file.CONFIG / "fastdds_large_images.xml")}
+    for name in ("fusion_node", "replay_node"):
+        added = {variable[0].text: value[0].text for variable, value in nodes[name].additional_env}
+        assert set(added.values()) == {str(launch_file.CONFIG / "fastdds_large_images.xml")}
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "mine.xml")
     assert not composed(source="synthetic")["replay_node"].additional_env
 
