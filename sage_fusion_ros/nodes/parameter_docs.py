@@ -1,6 +1,6 @@
-"""Writes what is generated from fusion_node's parameter table: python -m sage_fusion_ros.nodes.parameter_docs.
+"""Writes what is generated from the nodes' parameter tables: python -m sage_fusion_ros.nodes.parameter_docs.
 
-The parameter file, its JSON schema and the table in README.md; a test holds all three equal to the table.
+fusion_node's parameter file and its JSON schema, and both nodes' tables in README.md; a test holds them equal.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
+from sage_fusion_ros.nodes.replay_parameters import REPLAY_PARAMETERS
 
-BEGIN, END = "<!-- parameters:begin -->", "<!-- parameters:end -->"
+README_TABLES = {"fusion_node": FUSION_PARAMETERS, "replay_node": REPLAY_PARAMETERS}
 YAML_FILE, SCHEMA_FILE, README_FILE = "config/fusion.param.yaml", "config/fusion.schema.json", "README.md"
 
 
@@ -83,19 +84,23 @@ def parameter_markdown(table: ParameterTable) -> str:
     """The table for people."""
     rows = ["| parameter | default | values | unit | live | what it does |", "|---|---|---|---|---|---|"]
     for spec in table:
+        description = spec.description.replace("|", "\\|")
         values = " or ".join(spec.choices) if spec.choices else spec.range_text or spec.type_name
         live = "yes" if spec.live else ""
         rows.append(
-            f"| `{spec.name}` | `{json.dumps(spec.default)}` | {values} | {spec.unit} | {live} | {spec.description} |"
+            f"| `{spec.name}` | `{json.dumps(spec.default)}` | {values} | {spec.unit} | {live} | {description} |"
         )
     return "\n".join(rows) + "\n"
 
 
-def with_table(readme: str, table: ParameterTable) -> str:
-    """A README's text with the table between its two markers renewed."""
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{parameter_markdown(table)}{END}{after}"
+def with_tables(readme: str) -> str:
+    """A README's text with each node's table between its two markers renewed."""
+    for node, table in README_TABLES.items():
+        begin, end = f"<!-- parameters of {node}: begin -->", f"<!-- parameters of {node}: end -->"
+        before, rest = readme.split(begin)
+        after = rest.split(end)[1]
+        readme = f"{before}{begin}\n{parameter_markdown(table)}{end}{after}"
+    return readme
 
 
 def _explain(spec: Spec) -> str:
@@ -113,7 +118,7 @@ def main() -> int:
     (root / YAML_FILE).write_text(parameter_yaml(FUSION_PARAMETERS), encoding="utf-8")
     (root / SCHEMA_FILE).write_text(parameter_schema(FUSION_PARAMETERS), encoding="utf-8")
     readme = root / README_FILE
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), FUSION_PARAMETERS), encoding="utf-8")
+    readme.write_text(with_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

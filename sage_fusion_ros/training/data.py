@@ -16,10 +16,15 @@ from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import read_rgb, read_thermal, single_channel
 from sage_fusion_ros.sources.layouts import find_pairs
+from sage_fusion_ros.sources.open import open_source
+from sage_fusion_ros.sources.street.conditions import CONDITIONS
 from sage_fusion_ros.training.augment import add_sensor_noise, change_scene
 from sage_fusion_ros.training.config import AugmentSettings, SplitSettings
 from sage_fusion_ros.training.split import training_names
 
+SYNTHETIC = "synthetic"
+_SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
+_SYNTHETIC_INDICES = (0, 40, 80, 120)
 _VIDEO_FOLDERS = (("visible", "infrared"), ("rgb", "thermal"))
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
 Grey = npt.NDArray[np.uint8]
@@ -48,7 +53,7 @@ def load_pairs(roots: Sequence[Path], split: SplitSettings, video_stride: int) -
     """Reads every pair that may be trained on.
 
     Args:
-        roots: Folders of pairs, or of two folders of videos with equal names.
+        roots: Folders of pairs, or of two folders of videos with equal names, or "synthetic" for the synthetic scene.
         split: What to leave out.
         video_stride: Every how many frames of a video one is taken.
 
@@ -56,7 +61,9 @@ def load_pairs(roots: Sequence[Path], split: SplitSettings, video_stride: int) -
         SourceError: A folder holds nothing, or nothing is left to train on.
     """
     pairs: dict[str, StoredPair] = {}
-    for root in (Path(root).resolve() for root in roots):
+    if Path(SYNTHETIC) in map(Path, roots):
+        pairs.update(_load_synthetic())
+    for root in (Path(root).resolve() for root in roots if Path(root) != Path(SYNTHETIC)):
         videos = _find_videos(root)
         pairs.update(_load_videos(root, videos, split, video_stride) if videos else _load_images(root, split))
     if not pairs:
@@ -72,6 +79,19 @@ def _load_images(root: Path, split: SplitSettings) -> dict[str, StoredPair]:
         name: _store(name, read_rgb(paths[name].rgb), read_thermal(paths[name].thermal))
         for name in training_names(list(paths), split)
     }
+
+
+def _load_synthetic() -> dict[str, StoredPair]:
+    """A few moments of several streets under every condition: strong thermal edges before a cold sky, smoke, glare."""
+    pairs = {}
+    for seed in _SYNTHETIC_SEEDS:
+        for condition in CONDITIONS:
+            source = open_source(f"{SYNTHETIC}:{condition}", seed=seed)
+            for pair in map(source.read, _SYNTHETIC_INDICES):
+                name = f"{SYNTHETIC}/{condition}-{seed}-{pair.index}"
+                pairs[name] = _store(name, pair.rgb, pair.thermal)
+            source.close()
+    return pairs
 
 
 def _find_videos(root: Path) -> dict[str, tuple[Path, Path]]:

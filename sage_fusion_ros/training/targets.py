@@ -51,7 +51,7 @@ class TargetSettings:
     hot_low: float = 0.15
     hot_high: float = 0.4
     overshoot: float = 0.06
-    undershoot: float = 0.12
+    undershoot: float = 0.1
     shoulder: float = 0.8
 
     def __post_init__(self) -> None:
