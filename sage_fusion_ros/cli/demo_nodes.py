@@ -28,6 +28,8 @@ class RunPlan:
         pairs: Pairs that will be sent.
         rate_hz: Pairs per second.
         startup_s: Longest time fusion_node may take to become active.
+        debug: Whether the debug topics are recorded too.
+        images: Fused images kept.
     """
 
     replay: Mapping[str, Any]
@@ -36,6 +38,8 @@ class RunPlan:
     pairs: int
     rate_hz: float
     startup_s: float
+    debug: bool = True
+    images: int = IMAGES_KEPT
 
     def settings(self) -> dict[str, Any]:
         """What the nodes are started with, for the report."""
@@ -108,8 +112,9 @@ def recorder_command(plan: RunPlan, paths: RunPaths) -> list[str]:
         {
             "log_path": str(paths.recording.resolve()),
             "images.path": str(paths.images.resolve()),
-            "images.count": IMAGES_KEPT,
-            "images.period_s": float(plan.pairs / plan.rate_hz / IMAGES_KEPT),
+            "images.count": plan.images,
+            "images.period_s": float(plan.pairs / plan.rate_hz / max(plan.images, 1)),
+            "debug": plan.debug,
         },
     )
 

@@ -43,7 +43,7 @@ class CameraHealth:
 
 
 class CameraInput:
-    """Subscribes to ~/input/<camera> and ~/input/<camera>_camera_info.
+    """Subscribes to ~/input/<camera>, and for RGB to ~/input/rgb_camera_info.
 
     Args:
         node: The node whose inputs these are: its topic names, clock and log.
@@ -72,12 +72,13 @@ class CameraInput:
             on_mismatch=self._on_mismatch,
             on_lost=self._on_lost,
         )
-        reader.create_subscription(
-            CameraInfo,
-            node.resolve_topic_name(f"~/input/{camera}_camera_info"),
-            self._on_camera_info,
-            profile("best_effort", 1),
-        )
+        if camera == "rgb":  # the fused image has the RGB camera's geometry; nothing reads the thermal camera's yet
+            reader.create_subscription(
+                CameraInfo,
+                node.resolve_topic_name("~/input/rgb_camera_info"),
+                self._on_camera_info,
+                profile("best_effort", 1),
+            )
 
     def note_error(self, error: Exception) -> None:
         """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""

@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image, TimeReference
 
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes import outputs
-from sage_fusion_ros.nodes.process import catch_signals, ignore_signals
+from sage_fusion_ros.nodes.process import catch_signals, ignore_signals, keep_freed_memory
 
 STATE_PERIOD_S = 0.25
 FLUSH_PERIOD_S = 0.2
@@ -106,6 +106,7 @@ class RecorderNode(Node):
         log_path: File of events to write.
         images.path: Folder for the fused images; made where it is missing.
         fusion_node: Full name of the node to record.
+        debug: Whether to record the debug topics too.
         images.count: Fused images to keep at most.
         images.period_s: Seconds of stamps between two kept images; the first fused image is always kept.
     """
@@ -115,6 +116,7 @@ class RecorderNode(Node):
         log = Path(self.declare_parameter("log_path", "recording.jsonl").value)
         folder = Path(self.declare_parameter("images.path", "fused").value)
         target = self.declare_parameter("fusion_node", "/fusion_node").value
+        debug = self.declare_parameter("debug", True).value
         self._images_left = int(self.declare_parameter("images.count", 24).value)
         self._image_period_ns = int(float(self.declare_parameter("images.period_s", 0.5).value) * 1e9)
         self._kept_ns: int | None = None
@@ -128,10 +130,11 @@ class RecorderNode(Node):
         values = QoSProfile(depth=256, reliability=ReliabilityPolicy.RELIABLE)
         self._fused_topic = f"{target}/output/fused"
         self.create_subscription(Image, self._fused_topic, self._on_fused, images)
-        self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
+        if debug:
+            self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, values)
         value_type = outputs.Float64Stamped or outputs.Float64
-        for name in outputs.DEBUG_FLOATS:
+        for name in outputs.DEBUG_FLOATS if debug else ():
             self.create_subscription(
                 value_type, f"{target}/debug/{name}", lambda message, name=name: self._on_value(name, message), values
             )
@@ -206,6 +209,7 @@ def to_ns(stamp: Any) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Records until SIGINT or SIGTERM, of which a second one changes nothing; 2 where it can't write its files."""
+    keep_freed_memory()
     stop = catch_signals()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:

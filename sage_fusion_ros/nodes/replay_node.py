@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
-from sage_fusion_ros.nodes.process import catch_signals, ignore_signals
+from sage_fusion_ros.nodes.process import catch_signals, ignore_signals, keep_freed_memory
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.replay_parameters import REPLAY_PARAMETERS, open_wanted, schedule_settings
 from sage_fusion_ros.pipeline.image_codec import EncodedImage, encode
@@ -214,6 +214,7 @@ def _open_log(path: str) -> TextIO | None:
 
 def main(args: list[str] | None = None) -> int:
     """Plays the source; 0 at its end or on a signal, 2 when it or the parameters can't be used."""
+    keep_freed_memory()
     stopped = catch_signals()
     cv2.setNumThreads(1)  # one image at a time, read ahead: more threads would only disturb the nodes beside it
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)

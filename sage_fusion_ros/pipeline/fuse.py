@@ -58,10 +58,10 @@ class Fuser:
             raise ImageFormatError(f"size {width}x{height} is too small to fuse; each side needs {_MIN_SIDE} pixels")
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
         feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
-        fused_luma = self.engine.run(feeds)[0][0, 0, :height, :width]
-        change = np.multiply(fused_luma, np.float32(255), out=self._buffer("change", (height, width), np.float32))
-        np.subtract(change, luma, out=change)
-        return _add_to_channels(rgb, change)
+        before, after = (tensor[0, 0, :height, :width] for tensor in (feeds["rgb_luma"], self.engine.run(feeds)[0]))
+        # Few calls on whole images: between any two of them another thread may take the interpreter away.
+        change = cv2.addWeighted(after, 255, before, -255, 0, dtype=cv2.CV_16S)  # rounded
+        return np.asarray(cv2.add(rgb, cv2.merge([change] * 3), dtype=cv2.CV_8U), np.uint8)  # clipped
 
     def _to_tensor(self, name: str, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 HxW in 0..255 to float32 1x1xHxW in 0..1, edge-padded to the card's multiple."""
@@ -83,12 +83,6 @@ class Fuser:
     def close(self) -> None:
         """Frees the model."""
         self.engine.close()
-
-
-def _add_to_channels(rgb: npt.NDArray[np.uint8], change: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Adds a change of luma to the three channels, rounded and clipped."""
-    steps = cv2.merge([np.rint(change).astype(np.int16)] * 3)
-    return np.asarray(cv2.add(rgb, steps, dtype=cv2.CV_8U), np.uint8)
 
 
 def load_fuser(
