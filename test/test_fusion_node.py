@@ -182,6 +182,8 @@ def test_camera_info_follows_the_fused_image(rig):
     rig.wait(came, "the camera info")
     assert list(rig.infos[-1].k) == list(info.k)
     assert rig.infos[-1].header.frame_id == "rgb_optical"
+    rig.wait(lambda: rig.value("input rgb", "calibration") == "64x48 plumb_bob", "the calibration in diagnostics")
+    assert rig.value("input thermal", "calibration") == "none"
     rig.wait(lambda: stamp_of(rig.infos[-1]) in {stamp_of(m) for m in rig.fused}, "the same stamp")
 
 

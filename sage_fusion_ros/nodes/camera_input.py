@@ -43,7 +43,7 @@ class CameraHealth:
 
 
 class CameraInput:
-    """Subscribes to ~/input/<camera>, and for RGB to ~/input/rgb_camera_info.
+    """Subscribes to ~/input/<camera> and ~/input/<camera>_camera_info.
 
     Args:
         node: The node whose inputs these are: its topic names, clock and log.
@@ -72,13 +72,12 @@ class CameraInput:
             on_mismatch=self._on_mismatch,
             on_lost=self._on_lost,
         )
-        if camera == "rgb":  # the fused image has the RGB camera's geometry; nothing reads the thermal camera's yet
-            reader.create_subscription(
-                CameraInfo,
-                node.resolve_topic_name("~/input/rgb_camera_info"),
-                self._on_camera_info,
-                profile("best_effort", 1),
-            )
+        reader.create_subscription(
+            CameraInfo,
+            node.resolve_topic_name(f"~/input/{camera}_camera_info"),
+            self._on_camera_info,
+            profile("best_effort", 1),
+        )
 
     def note_error(self, error: Exception) -> None:
         """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""
@@ -86,6 +85,13 @@ class CameraInput:
         self.health.error_count += 1
         self.health.error_ns = time.monotonic_ns()
         self._warn_once(f"error: {error}", f"{self.camera} image on {self.topic} is dropped: {error}")
+
+    def calibration(self) -> str:
+        """What the camera says of its lens: "none" without CameraInfo, "uncalibrated" where its K is zero."""
+        info = self.camera_info
+        if info is None:
+            return "none"
+        return f"{info.width}x{info.height} {info.distortion_model}" if info.k[0] else "uncalibrated"
 
     def publisher_count(self) -> int:
         """How many publishers the topic has now."""

@@ -36,6 +36,7 @@ def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> Diagno
         "received": health.rate.total,
         "encoding": health.encoding,
         "size": f"{health.size[0]}x{health.size[1]}",
+        "calibration": camera.calibration(),
         "publishers": publishers,
         "qos_mismatch": health.qos_mismatch or "none",
         "lost_in_transport": health.lost,
