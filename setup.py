@@ -27,7 +27,7 @@ setup(
         # cpu and gpu exclude each other: both in one environment lose CUDA, and the engine refuses that.
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
-        "bags": ["rosbags"],
+        "bags": ["rosbags>=0.11"],
         "report": ["matplotlib", "jinja2"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
         # launch_testing's plugin, loaded into every pytest of a sourced ROS shell, does not run under pytest 9.

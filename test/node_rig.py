@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image, TimeReference
 from sage_fusion_ros.pipeline.image_codec import encode
 
 MS = 1_000_000
-_domains = itertools.cycle(range(102, 230))  # beside the one of the session, which lies below
+_domains = itertools.cycle(range(102, 230))  # beside the one of the test run, which lies below
 TRANSITIONS = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
 
 

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from sage_fusion_ros.resources import fast_dds_profile
 
 SECOND = 1_000_000_000
-DOMAIN = 101  # beside that of the session
+DOMAIN = 101  # beside that of the test run
 
 
 def command(**parameters: object) -> list[str]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,6 +22,7 @@ from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
+from sage_fusion_ros.nodes.transitions import told
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
 from sage_fusion_ros.pipeline.pairing import Pairing
@@ -32,22 +30,6 @@ from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-Transition = Callable[["FusionNode", LifecycleState], TransitionCallbackReturn]
-
-
-def told(transition: Transition) -> Transition:
-    """Logs what a transition raises, which rclpy turns into an error state without a word."""
-
-    @functools.wraps(transition)
-    def wrapped(node: FusionNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(node, state)
-        except Exception as error:
-            node.get_logger().error(f"{transition.__name__} failed: {error!r}\n{traceback.format_exc()}")
-            raise
-
-    return wrapped
 
 
 class FusionNode(LifecycleNode):
