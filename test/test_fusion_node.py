@@ -225,6 +225,7 @@ def test_rate_limit_changes_while_streaming(models):
 def test_lifecycle_by_a_manager(models):
     with NodeRig(models, autostart="false") as rig:
         assert rig.state() == "unconfigured"
+        assert not rig.change_state("activate"), "a transition that does not fit is refused, and answered"
         assert rig.set("fusion.model", "damaged")[0], "unconfigured, a model is only a name"
         assert not rig.change_state("configure")
         assert rig.state() == "unconfigured"

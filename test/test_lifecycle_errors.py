@@ -56,10 +56,3 @@ def test_shutdown_from_active_frees_everything(node):
     assert node.trigger_shutdown() == SUCCESS
     assert state(node) == "finalized"
     assert not images_read_by(node)
-
-
-def test_a_transition_that_does_not_fit_is_refused_and_nothing_changes(node):
-    assert node.trigger_activate() != SUCCESS
-    assert state(node) == "unconfigured"
-    assert node.trigger_configure() == SUCCESS
-    assert state(node) == "inactive"

@@ -22,7 +22,7 @@ from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
-from sage_fusion_ros.nodes.transitions import told
+from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
 from sage_fusion_ros.pipeline.pairing import Pairing
@@ -51,6 +51,7 @@ class FusionNode(LifecycleNode):
         self._problem = ""
         self._active_since = 0.0
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
+        answer_refused_transitions(self)
         self._values = FUSION_PARAMETERS.declare(self)
         self._check_together(self._values)
         self.add_on_set_parameters_callback(self._on_set_parameters)

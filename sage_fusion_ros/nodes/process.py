@@ -17,6 +17,8 @@ from rclpy.signals import SignalHandlerOptions
 
 from sage_fusion_ros.errors import SageFusionError
 
+logger = logging.getLogger(__name__)
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -74,12 +76,15 @@ def run_node(
         executor = make_executor()
         executor.add_node(node)
         while not stopped.is_set() and not finished(node):
-            executor.spin_once(timeout_sec=0.5)  # rarely: each wait is set up anew, in Python
+            try:
+                executor.spin_once(timeout_sec=0.5)  # rarely: each wait is set up anew, in Python
+            except ExternalShutdownException:
+                break
+            except Exception:  # one callback that fails must not take the others with it
+                logger.exception("a callback of %s failed", name)
     except SageFusionError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    except ExternalShutdownException:
-        pass
     finally:
         ignore_signals()
         if executor is not None:
