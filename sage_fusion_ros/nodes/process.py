@@ -63,13 +63,29 @@ def run_node(
     the clean-up, and the node is taken down in the one order that never aborts: executor, node, ROS.
 
     Returns:
-        0 after a clean stop; 2, with one line on stderr, after an error the user can act on.
+        0 after a clean stop; 2, with one line on stderr, after an error the user can act on, raised by make_node,
+        by finished or by the node's destroy_node.
     """
     keep_freed_memory()
     stopped = catch_signals()
     logging.basicConfig(level=logging.WARNING, format="[%(levelname)s] [%(name)s]: %(message)s")
     cv2.setNumThreads(1)  # the inference engine owns the cores; OpenCV's pool would only fight it
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        _run(name, make_node, make_executor, finished, stopped)
+    except SageFusionError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(
+    name: str,
+    make_node: Callable[[], Node],
+    make_executor: Callable[[], Executor],
+    finished: Callable[[Node], bool],
+    stopped: threading.Event,
+) -> None:
     node, executor = None, None
     try:
         node = make_node()
@@ -77,19 +93,17 @@ def run_node(
         executor.add_node(node)
         while not stopped.is_set() and not finished(node):
             try:
-                executor.spin_once(timeout_sec=0.5)  # rarely: each wait is set up anew, in Python
+                executor.spin_once(timeout_sec=0.2)
             except ExternalShutdownException:
                 break
             except Exception:  # one callback that fails must not take the others with it
                 logger.exception("a callback of %s failed", name)
-    except SageFusionError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
     finally:
         ignore_signals()
-        if executor is not None:
-            executor.shutdown()
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+        try:
+            if executor is not None:
+                executor.shutdown()
+            if node is not None:
+                node.destroy_node()
+        finally:
+            rclpy.try_shutdown()

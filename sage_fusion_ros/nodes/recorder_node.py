@@ -17,18 +17,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, TimeReference
 
-from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes import outputs
-from sage_fusion_ros.nodes.process import catch_signals, ignore_signals, keep_freed_memory
+from sage_fusion_ros.nodes.process import run_node
 
 STATE_PERIOD_S = 0.25
 FLUSH_PERIOD_S = 0.2
@@ -112,6 +110,7 @@ class RecorderNode(Node):
     """
 
     def __init__(self) -> None:
+        self._writer: RecordWriter | None = None  # before rclpy can call destroy_node
         super().__init__("recorder_node")
         log = Path(self.declare_parameter("log_path", "recording.jsonl").value)
         folder = Path(self.declare_parameter("images.path", "fused").value)
@@ -142,15 +141,23 @@ class RecorderNode(Node):
         self._asked: Any = None
         self._ask = self.create_timer(STATE_PERIOD_S, self._ask_state)
 
-    @property
-    def error(self) -> OSError | None:
-        """Why nothing more can be written, or None."""
-        return self._writer.error
+    def is_over(self) -> bool:
+        """Whether nothing more can be written; destroy_node then says why."""
+        return self._writer is not None and self._writer.error is not None
 
-    def close(self) -> None:
-        """Writes the last event and ends the writing thread."""
-        self._writer.event("finished", **self._counts)
-        self._writer.close()
+    def destroy_node(self) -> None:
+        """Writes the last event and ends the writing thread.
+
+        Raises:
+            SageFusionError: Something could not be written.
+        """
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.event("finished", **self._counts)
+            writer.close()
+        super().destroy_node()
+        if writer is not None and writer.error is not None:
+            raise SageFusionError(f"the recording is not complete: {writer.error}")
 
     def _on_fused(self, message: Image) -> None:
         arrival, stamp = time.time_ns(), to_ns(message.header.stamp)
@@ -209,36 +216,7 @@ def to_ns(stamp: Any) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Records until SIGINT or SIGTERM, of which a second one changes nothing; 2 where it can't write its files."""
-    keep_freed_memory()
-    stop = catch_signals()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = RecorderNode()
-        _record(node, stop)
-    except ParameterError as error:
-        print(f"recorder_node: {error}", file=sys.stderr)
-        return 2
-    finally:
-        ignore_signals()
-        rclpy.try_shutdown()
-    if node.error:
-        print(f"recorder_node: the recording is not complete: {node.error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _record(node: RecorderNode, stop: threading.Event) -> None:
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop.is_set() and node.error is None:
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        pass
-    finally:
-        node.close()
-        executor.shutdown()
-        node.destroy_node()
+    return run_node("recorder_node", RecorderNode, SingleThreadedExecutor, args, RecorderNode.is_over)
 
 
 if __name__ == "__main__":

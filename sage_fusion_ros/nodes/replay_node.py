@@ -9,18 +9,15 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-import cv2
-import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
-from sage_fusion_ros.nodes.process import catch_signals, ignore_signals, keep_freed_memory
+from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.replay_parameters import REPLAY_PARAMETERS, open_wanted, schedule_settings
 from sage_fusion_ros.pipeline.image_codec import EncodedImage, encode
@@ -40,6 +37,7 @@ class ReplayNode(Node):
     """Publishes ~/rgb/image_raw, ~/thermal/image_raw and their camera_info. `play` runs in a thread of its own."""
 
     def __init__(self) -> None:
+        self._player: threading.Thread | None = None  # before rclpy can call destroy_node
         super().__init__("replay_node", automatically_declare_parameters_from_overrides=True)
         self.values = REPLAY_PARAMETERS.declare(self)
         self.add_on_set_parameters_callback(self._refuse_change)
@@ -60,6 +58,8 @@ class ReplayNode(Node):
         self._infos = {camera: self.create_publisher(CameraInfo, f"~/{camera}/camera_info", qos) for camera in CAMERAS}
         self._announce()
         self._feed = Feed(self._source, self._schedule, self._prepare)
+        self._player = threading.Thread(target=self.play, name="play")
+        self._player.start()
 
     def play(self) -> None:
         """Sends everything at its time, then sets `finished`. Errors are kept in `failure`."""
@@ -72,16 +72,26 @@ class ReplayNode(Node):
         finally:
             self.finished.set()
 
-    def stop(self) -> None:
-        """Ends `play` soon, from any thread; also a later one."""
-        self._stop.set()
-        self._feed.close()
+    def is_over(self) -> bool:
+        """Whether the process may end.
 
-    def close(self) -> None:
-        """Releases the source and the log, after `play` has ended."""
-        self._source.close()
-        if self._log is not None:
-            self._log.close()
+        Raises:
+            SageFusionError: The source could not be played.
+        """
+        if self.finished.is_set() and self.failure is not None:
+            raise self.failure
+        return self.finished.is_set() and self.values["autoexit"]
+
+    def destroy_node(self) -> None:
+        """Ends `play`, then releases the source and the log."""
+        if self._player is not None:
+            self._stop.set()
+            self._feed.close()
+            self._player.join()
+            self._source.close()
+            if self._log is not None:
+                self._log.close()
+        super().destroy_node()
 
     def _announce(self) -> None:
         source, schedule, logger = self._source, self._schedule, self.get_logger()
@@ -214,40 +224,7 @@ def _open_log(path: str) -> TextIO | None:
 
 def main(args: list[str] | None = None) -> int:
     """Plays the source; 0 at its end or on a signal, 2 when it or the parameters can't be used."""
-    keep_freed_memory()
-    stopped = catch_signals()
-    cv2.setNumThreads(1)  # one image at a time, read ahead: more threads would only disturb the nodes beside it
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        return _run(stopped)
-    except SageFusionError as error:
-        print(f"replay_node: {error}", file=sys.stderr)
-        return 2
-    except ExternalShutdownException:
-        return 0
-    finally:
-        ignore_signals()
-        rclpy.try_shutdown()
-
-
-def _run(stopped: threading.Event) -> int:
-    node = ReplayNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    player = threading.Thread(target=node.play, name="play")
-    player.start()
-    try:
-        while not stopped.is_set() and not (node.finished.is_set() and (node.values["autoexit"] or node.failure)):
-            executor.spin_once(timeout_sec=0.1)
-    finally:
-        node.stop()
-        player.join()
-        executor.shutdown()
-        node.close()
-        node.destroy_node()
-    if node.failure is not None:
-        raise node.failure
-    return 0
+    return run_node("replay_node", ReplayNode, SingleThreadedExecutor, args, ReplayNode.is_over)
 
 
 if __name__ == "__main__":
