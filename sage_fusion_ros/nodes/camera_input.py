@@ -148,9 +148,9 @@ class CameraInput:
 class CameraInputs:
     """Both cameras, read by a node and a thread of their own.
 
-    Of rclpy's executors only the single-threaded one is cheap: the multi-threaded one takes several times its processor
-    time for each message (docs/architecture.md). Services need several threads, images need cheap ones, and a node
-    can be in one executor only; so the images get a second node, named after the first.
+    Of rclpy's executors only the single-threaded one is cheap: the multi-threaded one takes two to four times its
+    processor time for each message (docs/architecture.md). Services need several threads, images need cheap ones, and a
+    node can be in one executor only; so the images get a second node, named after the first.
     """
 
     def __init__(self, node: Node, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
