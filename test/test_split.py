@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sage_fusion_ros.sources.layouts import find_pairs
-from sage_fusion_ros.training.config import SplitSettings, read_settings
+from sage_fusion_ros.sources.split import SplitSettings, training_names
+from sage_fusion_ros.training.config import read_settings
 from sage_fusion_ros.training.data import load_pairs
-from sage_fusion_ros.training.split import training_names
 
 RECIPES = ("sage", "sage_finish", "sage_fast")
 JUDGES = ("0111_1716", "0114_1609", "0115_1847")

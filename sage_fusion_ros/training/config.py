@@ -9,19 +9,7 @@ from typing import Any
 import yaml
 
 from sage_fusion_ros.errors import ParameterError
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """What must never be trained on.
-
-    Attributes:
-        exclude: Patterns (as in file names, * and ?) against "set/name", for example "m3svd_frames/0111_1716/*".
-        every_fifth: Sets of which the 1st, 6th, 11th, ... file in sorted order is kept for validation.
-    """
-
-    exclude: tuple[str, ...] = ()
-    every_fifth: tuple[str, ...] = ()
+from sage_fusion_ros.sources.split import SplitSettings
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import read_rgb, read_thermal, single_channel
 from sage_fusion_ros.sources.layouts import find_pairs
 from sage_fusion_ros.sources.open import open_source
+from sage_fusion_ros.sources.split import SplitSettings, training_names
 from sage_fusion_ros.sources.street.conditions import CONDITIONS
 from sage_fusion_ros.training.augment import add_sensor_noise, change_scene
-from sage_fusion_ros.training.config import AugmentSettings, SplitSettings
-from sage_fusion_ros.training.split import training_names
+from sage_fusion_ros.training.config import AugmentSettings
 
 SYNTHETIC = "synthetic"
 _SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0

@@ -1,13 +1,25 @@
-"""Which pairs may be trained on. The validation split is a rule in the recipe's settings, applied here alone."""
+"""Which pairs may be trained on. The validation split is a rule in a recipe's settings, applied here alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from sage_fusion_ros.training.config import SplitSettings
-
 _FOLD = 5
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """What must never be trained on.
+
+    Attributes:
+        exclude: Patterns (as in file names, * and ?) against "set/name", for example "m3svd_frames/0111_1716/*".
+        every_fifth: Sets of which the 1st, 6th, 11th, ... file in sorted order is kept for validation.
+    """
+
+    exclude: tuple[str, ...] = ()
+    every_fifth: tuple[str, ...] = ()
 
 
 def training_names(names: Sequence[str], split: SplitSettings) -> list[str]:
