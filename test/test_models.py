@@ -2,6 +2,7 @@
 
 import types
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -209,6 +210,15 @@ def test_fuse_keeps_every_size_and_the_colours(tmp_path_factory, height, width, 
     luma, thermal = rng.integers(0, 256, (2, height, width), np.uint8)
     fused = fuser.fuse(np.dstack([luma] * 3), thermal)
     np.testing.assert_array_equal(fused, np.dstack([np.maximum(luma, thermal)] * 3))
+    np.testing.assert_array_equal(fuser.fuse_luma(luma, thermal), np.maximum(luma, thermal))
+
+
+def test_the_networks_own_luma_is_not_clipped_by_colours(model):
+    """A saturated blue can't take the whole change of luma; the network's own luma knows nothing of it."""
+    fuser, rgb = load_fuser(model, device="cpu"), np.full((16, 16, 3), (0, 0, 255), np.uint8)
+    thermal = np.full((16, 16), 200, np.uint8)
+    assert (fuser.fuse_luma(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), thermal) == 200).all()
+    assert (cv2.cvtColor(fuser.fuse(rgb, thermal), cv2.COLOR_RGB2GRAY) < 190).all()
 
 
 def test_colour_differences_stay_where_nothing_clips(model):
@@ -225,6 +235,8 @@ def test_fuse_refuses_pairs_it_can_not_fuse(model):
         fuser.fuse(np.zeros((16, 16, 3), np.uint8), np.zeros((8, 16), np.uint8))
     with pytest.raises(ImageFormatError, match="too small"):
         fuser.fuse(np.zeros((4, 16, 3), np.uint8), np.zeros((4, 16), np.uint8))
+    with pytest.raises(ImageFormatError, match="register the pair first"):
+        fuser.fuse_luma(np.zeros((16, 16), np.uint8), np.zeros((8, 16), np.uint8))
 
 
 def test_a_card_that_is_no_fusion_interface_is_refused(model):

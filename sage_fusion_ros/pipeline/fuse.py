@@ -20,11 +20,31 @@ _TO_UNIT = np.float32(1 / 255)
 _MIN_SIDE = 8  # below this the networks' pooling has nothing left to pool
 
 
+def recolour(
+    rgb: npt.NDArray[np.uint8], before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """Carries colour from the RGB image to the fused one: the change of luma is added to R, G and B alike.
+
+    That equals replacing Y in YCbCr while Cb and Cr stay, without their rounding.
+
+    Args:
+        rgb: uint8 HxWx3.
+        before: Its luma, float32 HxW in 0..1.
+        after: The fused luma, likewise.
+
+    Returns:
+        uint8 HxWx3, clipped.
+    """
+    # Few calls on whole images: between any two of them another thread may take the interpreter away.
+    change = cv2.addWeighted(after, 255, before, -255, 0, dtype=cv2.CV_16S)  # rounded
+    return np.asarray(cv2.add(rgb, cv2.merge([change] * 3), dtype=cv2.CV_8U), np.uint8)
+
+
 class Fuser:
     """A fusion model behind the call `fuse`.
 
-    Colour: the network fuses luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) with the thermal image, and the change
-    of luma is added to R, G and B alike. That equals replacing Y in YCbCr while Cb and Cr stay, without their rounding.
+    The network fuses luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) with the thermal image; `recolour` does
+    the rest.
     """
 
     def __init__(self, engine: Engine, card: ModelCard) -> None:
@@ -51,17 +71,42 @@ class Fuser:
         Raises:
             ImageFormatError: The sizes differ or are too small for the network.
         """
+        self._check(rgb.shape[:2] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb.shape, thermal)
+        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+        return recolour(rgb, *self._run(luma, thermal))
+
+    def fuse_luma(self, rgb_luma: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """What the network makes of one registered pair, before colour is carried over.
+
+        Args:
+            rgb_luma: uint8 HxW, BT.601.
+            thermal: uint8 HxW, of the same height and width, white is hot.
+
+        Returns:
+            uint8 HxW, rounded.
+
+        Raises:
+            ImageFormatError: The sizes differ or are too small for the network.
+        """
+        self._check(rgb_luma.shape, thermal)
+        _, after = self._run(rgb_luma, thermal)
+        return np.asarray(np.clip(np.rint(after * np.float32(255)), 0, 255), np.uint8)
+
+    def _run(
+        self, luma: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Luma before and after fusion, float32 HxW in 0..1; the next call writes over the first."""
         height, width = thermal.shape
-        if rgb.shape != (height, width, 3):
-            raise ImageFormatError(f"RGB is {rgb.shape} and thermal is {thermal.shape}; register the pair first")
+        feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
+        fused = self.engine.run(feeds)[0]
+        return feeds["rgb_luma"][0, 0, :height, :width], fused[0, 0, :height, :width]
+
+    def _check(self, rgb_shape: tuple[int, ...], thermal: npt.NDArray[np.uint8]) -> None:
+        height, width = thermal.shape
+        if rgb_shape != (height, width):
+            raise ImageFormatError(f"RGB is {rgb_shape} and thermal is {thermal.shape}; register the pair first")
         if min(height, width) < _MIN_SIDE:
             raise ImageFormatError(f"size {width}x{height} is too small to fuse; each side needs {_MIN_SIDE} pixels")
-        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
-        before, after = (tensor[0, 0, :height, :width] for tensor in (feeds["rgb_luma"], self.engine.run(feeds)[0]))
-        # Few calls on whole images: between any two of them another thread may take the interpreter away.
-        change = cv2.addWeighted(after, 255, before, -255, 0, dtype=cv2.CV_16S)  # rounded
-        return np.asarray(cv2.add(rgb, cv2.merge([change] * 3), dtype=cv2.CV_8U), np.uint8)  # clipped
 
     def _to_tensor(self, name: str, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 HxW in 0..255 to float32 1x1xHxW in 0..1, edge-padded to the card's multiple."""
