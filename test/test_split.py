@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.layouts import find_pairs
-from sage_fusion_ros.sources.split import SplitSettings, training_names
+from sage_fusion_ros.sources.split import SplitSettings, read_split, training_names, validation_names
 from sage_fusion_ros.training.config import read_settings
 from sage_fusion_ros.training.data import load_pairs
 
@@ -65,3 +66,26 @@ def test_a_video_is_sampled_and_an_excluded_one_is_not_read(tmp_path: Path) -> N
     assert [pair.name for pair in pairs] == [f"clips/a/{index:06d}" for index in (0, 4, 8)]
     assert abs(int(pairs[2].rgb_luma.mean()) - 160) < 8
     assert pairs[2].thermal.shape == (48, 64)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_split_alone_reads_as_the_recipe_does(project: Path, recipe: str) -> None:
+    split = read_split(project / "config" / "train" / f"{recipe}.yaml")
+    assert split == recipe_split(project, recipe)
+    names = [f"msrs/{index:03d}" for index in range(10)]
+    assert validation_names(names, split) == ["msrs/000", "msrs/005"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["steps: 3", "split: [msrs]", "split: {every_fift: [msrs]}", "split: {exclude: msrs}", "split: {exclude: [1]}"],
+)
+def test_a_split_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "split.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ParameterError, match="split"):
+        read_split(tmp_path / "split.yaml")
+
+
+def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"nothing\.yaml can't be read"):
+        read_split(tmp_path / "nothing.yaml")

@@ -46,3 +46,30 @@ def training_names(names: Sequence[str], split: SplitSettings) -> list[str]:
         if not any(fnmatchcase(tail, pattern) for tail in tails for pattern in split.exclude):
             kept.append(name)
     return kept
+
+
+def validation_names(names: Sequence[str], split: SplitSettings) -> list[str]:
+    """The names that must not be trained on: all others; see training_names."""
+    return sorted(set(names) - set(training_names(names, split)))
+
+
+def read_split(path: Path) -> SplitSettings:
+    """Reads the section `split` of a recipe's YAML file and nothing else of it.
+
+    Raises:
+        ParameterError: The file can't be read, or has no such section, or the section is of another form.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(f"the split {path} can't be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"the split {path} is not valid YAML: {error}") from error
+    section = data.get("split") if isinstance(data, dict) else None
+    known = [entry.name for entry in fields(SplitSettings)]
+    if not isinstance(section, dict) or not section or not section.keys() <= set(known):
+        raise ParameterError(f"{path} needs a section 'split' with one or both of {', '.join(known)}; got {section!r}")
+    for name, patterns in section.items():
+        if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+            raise ParameterError(f"{path}: {name} of the split is {patterns!r}; expected a list of names")
+    return SplitSettings(**{name: tuple(patterns) for name, patterns in section.items()})
