@@ -1,10 +1,15 @@
-"""Which pairs may be trained on. The validation split is a rule in a recipe's settings, applied here alone."""
+"""Which pairs may be trained on, and which judge. The split is a rule in a recipe's settings, applied here alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+
+from sage_fusion_ros.errors import ParameterError
 
 _FOLD = 5
 
