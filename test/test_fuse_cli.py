@@ -65,6 +65,26 @@ def test_sixteen_bits_are_stretched_as_in_the_node(tmp_path, model):
     assert (abs(fused[:, 16:].astype(int) - 100) <= 1).all()
 
 
+def test_warm_things_are_tinted_when_asked_for(tmp_path, model):
+    thermal = np.full((24, 32), 20, np.uint8)
+    thermal[8:16, 12:16] = 130
+    paths = write(tmp_path / "a.png", grey(60)), write(tmp_path / "b.png", thermal)
+    found = {}
+    for strength in (0, 0.8):
+        run(*paths, "--model", model, "--output", tmp_path / f"out{strength}", "--thermal-tint", strength)
+        found[strength] = cv2.imread(str(tmp_path / f"out{strength}" / "a.png")).astype(int)
+    blue, green, red = found[0.8][12, 14]
+    assert red > green > blue
+    assert np.ptp(found[0], axis=2).max() == 0
+    assert (found[0.8][20] == found[0][20]).all()
+
+
+@pytest.mark.parametrize("strength", ["1.5", "-1", "nan"])
+def test_a_tint_out_of_range_is_refused_before_anything_is_read(tmp_path, strength):
+    with pytest.raises(ParameterError, match=r"--thermal-tint is .*; expected 0 to 1"):
+        run(tmp_path / "a.png", tmp_path / "b.png", "--output", tmp_path / "out", f"--thermal-tint={strength}")
+
+
 def test_a_thermal_image_of_another_size_is_brought_to_the_rgb_images(tmp_path, model):
     rgb = write(tmp_path / "a.png", grey(100, 48, 64))
     run(rgb, write(tmp_path / "b.png", hot_spot()), "--model", model, "--output", tmp_path / "out")

@@ -169,6 +169,36 @@ def test_model_and_settings_change_while_streaming(rig):
     assert rig.set("pairing.drive", "rgb")[0]
 
 
+def test_the_thermal_tint_changes_while_streaming(rig):
+    thermal = np.full((48, 64), 20, np.uint8)
+    thermal[16:32, 24:32] = 130  # the brighter of the two cameras
+
+    def look():
+        """Red, green and blue of the warm body and of what is cool."""
+        image = decode(rig.fuse_one(thermal=thermal)).astype(int)
+        return image[20, 28], image[40, 10]
+
+    def brightness(pixel):
+        return pixel @ [0.299, 0.587, 0.114]
+
+    assert np.ptp(look()[0]) == 0, "off by default"
+    assert rig.set("output.thermal_tint", 0.8) == (True, "")
+    rig.wait(lambda: np.ptp(look()[0]) > 80, "the colour")
+    body, cool = look()
+    assert body[0] > body[1] > body[2]
+    assert brightness(body) == pytest.approx(130, abs=2)
+    assert np.ptp(cool) == 0
+    assert rig.set("fusion.model", "mean")[0]
+    rig.wait(lambda: abs(brightness(look()[0]) - 95) < 2, "the other model")
+    assert np.ptp(look()[0]) > 50, "the tint outlives a change of the model"
+    assert rig.set("fusion.model", "sage_fast")[0]
+    successful, reason = rig.set("output.thermal_tint", 1.5)
+    assert not successful
+    assert "output.thermal_tint" in reason
+    assert rig.set("output.thermal_tint", 0.0) == (True, "")
+    rig.wait(lambda: np.ptp(look()[0]) == 0, "grey again")
+
+
 def test_camera_info_follows_the_fused_image(rig):
     info = CameraInfo(width=64, height=48, distortion_model="plumb_bob")
     info.k = [100.0, 0.0, 32.0, 0.0, 100.0, 24.0, 0.0, 0.0, 1.0]

@@ -18,6 +18,7 @@ from sage_fusion_ros.errors import ImageFormatError, ParameterError, SageFusionE
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
+from sage_fusion_ros.pipeline.tint import tint_warm
 from sage_fusion_ros.sources.images import SUFFIXES, read_rgb, read_thermal
 from sage_fusion_ros.sources.layouts import PairPath, find_pairs
 
@@ -46,11 +47,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--model", default="sage_fast", help="name or folder of a fusion model (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the fused images")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "tensorrt", "cpu"))
+    parser.add_argument(
+        "--thermal-tint",
+        type=float,
+        default=0.0,
+        metavar="0..1",
+        help="how strongly warm things are coloured, brightness unchanged (default: %(default)s, not at all)",
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Fuses what the arguments name; returns the exit code."""
+    if not 0 <= args.thermal_tint <= 1:
+        raise ParameterError(f"--thermal-tint is {args.thermal_tint}; expected 0 to 1")
     work = find_work(args.rgb, args.thermal)
     targets = plan_targets(work, args.output)
     skipped, done = list(work.skipped), 0
@@ -60,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             jobs = list(zip(work.pairs, targets, strict=True))
             for pair, target in progress_bar(iterable=jobs, desc="fuse", unit="pair"):
                 try:
-                    write_png(target, fuse_files(fuser, pair.rgb, pair.thermal))
+                    write_png(target, fuse_files(fuser, pair.rgb, pair.thermal, args.thermal_tint))
                     done += 1
                 except (SourceError, ImageFormatError) as error:
                     skipped.append((pair.name, str(error)))
@@ -145,8 +155,8 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def fuse_files(fuser: Fuser, rgb_file: Path, thermal_file: Path) -> npt.NDArray[np.uint8]:
-    """Reads, normalises, resizes to the RGB image and fuses one pair.
+def fuse_files(fuser: Fuser, rgb_file: Path, thermal_file: Path, thermal_tint: float = 0.0) -> npt.NDArray[np.uint8]:
+    """Reads, normalises, resizes to the RGB image, fuses and, where asked for, tints one pair.
 
     Returns:
         uint8 HxWx3 RGB in the RGB file's size.
@@ -157,7 +167,8 @@ def fuse_files(fuser: Fuser, rgb_file: Path, thermal_file: Path) -> npt.NDArray[
     """
     rgb = read_rgb(rgb_file)
     thermal = ThermalNormaliser()(read_thermal(thermal_file))
-    return fuser.fuse(rgb, resize_to(thermal, *rgb.shape[:2]))
+    thermal = resize_to(thermal, *rgb.shape[:2])
+    return tint_warm(fuser.fuse(rgb, thermal), thermal, thermal_tint)
 
 
 def write_png(path: Path, rgb: npt.NDArray[np.uint8]) -> None:

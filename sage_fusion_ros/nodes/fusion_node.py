@@ -91,7 +91,8 @@ class FusionNode(LifecycleNode):
             self.get_logger().error(f"configure failed: {error}")
             return FAILURE
         self._problem = ""
-        self._pipeline = FusionPipeline(self._fuser, ThermalNormaliser(thermal_settings(self._values)))
+        normaliser = ThermalNormaliser(thermal_settings(self._values))
+        self._pipeline = FusionPipeline(self._fuser, normaliser, self._values["output.thermal_tint"])
         self._outputs = Outputs(self, profile(self._values["qos.output.reliability"], self._values["qos.output.depth"]))
         return SUCCESS
 
@@ -225,6 +226,7 @@ class FusionNode(LifecycleNode):
             self._change_model(model)
         if self._pipeline is not None:
             self._pipeline.normaliser.settings = thermal_settings(new)
+            self._pipeline.thermal_tint = new["output.thermal_tint"]
         if self._worker is not None:
             with self._worker.lock:
                 self._worker.pairing.settings = pairing_settings(new)
@@ -238,7 +240,7 @@ class FusionNode(LifecycleNode):
             fuser = self._load(model)
             self._fuser = fuser
             # The old model is freed when the worker lets go of it, which may be in the middle of a pair.
-            self._pipeline = FusionPipeline(fuser, self._pipeline.normaliser)
+            self._pipeline = FusionPipeline(fuser, self._pipeline.normaliser, self._pipeline.thermal_tint)
             if self._worker is not None:
                 self._worker.pipeline = self._pipeline
         finally:

@@ -1,4 +1,4 @@
-"""One pair in, one result out: thermal normalisation, registration, fusion."""
+"""One pair in, one result out: thermal normalisation, registration, fusion, tint."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ import numpy.typing as npt
 
 from sage_fusion_ros.pipeline.fuse import Fuser
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
+from sage_fusion_ros.pipeline.tint import tint_warm
 from sage_fusion_ros.pipeline.types import FramePair, FusionResult
 
 
 class FusionPipeline:
-    """The work on one pair. Stateful only in the thermal normaliser's smoothed range; one thread at a time."""
+    """The work on one pair. Stateful only in the thermal normaliser's smoothed range; one thread at a time.
 
-    def __init__(self, fuser: Fuser, normaliser: ThermalNormaliser) -> None:
+    Attributes:
+        fuser: The model.
+        normaliser: Brings thermal images to 8 bits.
+        thermal_tint: How strongly warm things are coloured, 0..1; see tint_warm. May change between two pairs.
+    """
+
+    def __init__(self, fuser: Fuser, normaliser: ThermalNormaliser, thermal_tint: float = 0.0) -> None:
         self.fuser = fuser
         self.normaliser = normaliser
+        self.thermal_tint = thermal_tint
 
     def process(self, pair: FramePair) -> FusionResult:
         """Fuses a pair.
@@ -37,6 +45,9 @@ class FusionPipeline:
         watch.lap("register")
         fused = self.fuser.fuse(np.asarray(rgb, np.uint8), thermal)
         watch.lap("fuse")
+        if strength := self.thermal_tint:
+            fused = tint_warm(fused, thermal, strength)
+            watch.lap("tint")
         return FusionResult(fused=fused, timings_ms=watch.laps_ms)
 
 
