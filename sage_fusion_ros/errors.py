@@ -23,3 +23,7 @@ class SourceError(SageFusionError):
 
 class ParameterError(SageFusionError):
     """A parameter or argument outside what it may be."""
+
+
+class MetricError(SageFusionError):
+    """Images that can't be scored together, or are too small for a metric."""

@@ -1,0 +1,1 @@
+"""Metrics of a fused image beside its two sources: one file an idea, joined into profiles by `profiles.py`."""
