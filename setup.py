@@ -31,7 +31,15 @@ setup(
         "report": ["matplotlib", "jinja2"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
         # launch_testing's plugin, loaded into every pytest of a sourced ROS shell, does not run under pytest 9.
-        "test": ["pytest<9", "pytest-timeout", "hypothesis", "colcon-common-extensions", "catkin_pkg", "wheel"],
+        "test": [
+            "pytest<9",
+            "pytest-timeout",
+            "hypothesis",
+            "openpyxl",
+            "colcon-common-extensions",
+            "catkin_pkg",
+            "wheel",
+        ],
         "lint": ["ruff", "mypy", "import-linter", "types-PyYAML"],
         # The same ROS 2 from PyPI, for machines without a ROS install (one of the two).
         "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1"],
