@@ -29,6 +29,7 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.17"],
         "bags": ["rosbags>=0.11"],
         "report": ["matplotlib", "jinja2"],
+        "evaluate": ["scikit-image", "scikit-learn", "pycocotools", "jinja2"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
         # launch_testing's plugin, loaded into every pytest of a sourced ROS shell, does not run under pytest 9.
         "test": [
@@ -36,6 +37,7 @@ setup(
             "pytest-timeout",
             "hypothesis",
             "openpyxl",
+            "torchmetrics",
             "colcon-common-extensions",
             "catkin_pkg",
             "wheel",

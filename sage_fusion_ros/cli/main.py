@@ -13,10 +13,15 @@ from sage_fusion_ros.errors import SageFusionError
 VERBS = {
     "demo": ("demo", "replay a source through fusion_node over ROS 2 and write a report"),
     "fuse": ("fuse", "fuse image files or folders without ROS"),
+    "evaluate": ("evaluate", "compare fusion models in figures and pictures (needs the extra 'evaluate')"),
     "bench": ("bench", "time models, or the node against a bare loop"),
     "train": ("train", "train a fusion model (needs the extra 'train')"),
     "export": ("export", "turn a training checkpoint into a model folder (needs the extra 'train')"),
 }
+
+# Packages that are not there in the smallest installation, and the extra that brings each.
+EXTRAS = {"torch": "train", "onnx": "train", "safetensors": "train", "matplotlib": "report", "jinja2": "report"}
+EVALUATE = {"skimage", "sklearn", "pycocotools", "jinja2"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,11 +43,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"sage-fusion: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "onnx": "train", "safetensors": "train", "matplotlib": "report", "jinja2": "report"}
         package = (error.name or "").split(".")[0]
-        if package not in extra:
+        needed = "evaluate" if chosen == "evaluate" and package in EVALUATE else EXTRAS.get(package)
+        if needed is None:
             raise
-        needed = extra[package]
         print(f"sage-fusion: '{chosen}' needs {package}: pip install 'sage_fusion_ros[{needed}]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

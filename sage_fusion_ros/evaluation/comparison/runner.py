@@ -1,0 +1,184 @@
+"""Does jobs on several processes. Each loads the models once, on one thread; none outlives the run."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from sage_fusion_ros.errors import SageFusionError
+from sage_fusion_ros.evaluation.comparison.clips import Clip
+from sage_fusion_ros.evaluation.comparison.contenders import SOURCES, ContenderSpec, load_contenders
+from sage_fusion_ros.evaluation.comparison.measures import (
+    ClipResult,
+    PairResult,
+    StillResult,
+    measure_clip,
+    measure_pair,
+    measure_still,
+)
+from sage_fusion_ros.evaluation.comparison.pictures import PictureResult, make_pictures
+from sage_fusion_ros.evaluation.comparison.sets import Item
+from sage_fusion_ros.evaluation.detectors import Detector
+
+Result = PairResult | StillResult | ClipResult | PictureResult
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every process needs to know.
+
+    Attributes:
+        contenders: Who is compared.
+        luma: Which luma is scored; see load_contenders.
+        profile: Of the metrics.
+        metrics: Which of them.
+        detectors: Files of detectors by name.
+        sigmas: Noise of the still scenes, as shares of the full scale.
+        clip_frames: At most so many frames of a clip; 0 takes all.
+    """
+
+    contenders: tuple[ContenderSpec, ...]
+    luma: str = "saved"
+    profile: str = "standard"
+    metrics: tuple[str, ...] = ()
+    detectors: dict[str, Path] = field(default_factory=dict)
+    sigmas: tuple[float, ...] = ()
+    clip_frames: int = 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to do: "pair", "still" or "picture" with an item, "clip" with a clip."""
+
+    kind: str
+    what: Item | Clip
+
+
+class Worker:
+    """Does the jobs of one process."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._contenders = load_contenders(plan.contenders, plan.luma)
+        # Those that can fuse an image nobody has seen before.
+        able = [spec.name for spec in plan.contenders if spec.kind != "results" and spec.name not in SOURCES]
+        self._makers = {name: self._contenders[name] for name in able}
+        self._detectors = {name: Detector(path, threads=1) for name, path in plan.detectors.items()}
+
+    def do(self, job: Job) -> Result:
+        """Does one job; what can't be done is named in its result."""
+        plan, what = self._plan, job.what
+        if isinstance(what, Clip):
+            return measure_clip(what, self._makers, plan.clip_frames)
+        if job.kind == "still":
+            return measure_still(what, self._makers, plan.sigmas)
+        here = {spec.name: self._contenders[spec.name] for spec in plan.contenders if spec.takes_part(what.set_name)}
+        if job.kind == "picture":
+            return make_pictures(what, here)
+        return measure_pair(what, here, self._detectors, plan.profile, plan.metrics)
+
+
+class Crew:
+    """Several processes as a context manager; leaving it ends them, at once where an error or Ctrl-C came up.
+
+    Args:
+        plan: What every process needs to know.
+        processes: How many; with 1 the work is done in this one.
+    """
+
+    def __init__(self, plan: Plan, processes: int) -> None:
+        self._plan, self._processes = plan, processes
+        self._pool: ProcessPoolExecutor | None = None
+        self._worker: Worker | None = None
+        self._others: set[Any] = set()
+
+    def __enter__(self) -> Crew:
+        if self._processes > 1:
+            self._others = set(multiprocessing.active_children())
+            self._pool = ProcessPoolExecutor(
+                self._processes, multiprocessing.get_context("spawn"), initializer=_start, initargs=(self._plan,)
+            )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is None:
+            return
+        if kind is not None:
+            for child in set(multiprocessing.active_children()) - self._others:
+                child.terminate()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def do(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Does jobs and yields their results in the order in which they are done.
+
+        Raises:
+            SageFusionError: A process died.
+        """
+        if self._pool is None:
+            self._worker = self._worker or Worker(self._plan)
+            yield from map(self._worker.do, jobs)
+            return
+        with _interrupts_held():  # a child that starts now would print a traceback of its own at Ctrl-C
+            futures = {self._pool.submit(_do, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield _result_of(future, futures)
+
+
+def _result_of(future: Future[Result], futures: dict[Future[Result], Job]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        names = [_name(job) for other, job in futures.items() if not other.done() or other.exception()]
+        raise SageFusionError(
+            f"a process died before it was done with one of {', '.join(names[:4])}; the system may have ended it for "
+            "want of memory: try fewer --processes"
+        ) from error
+
+
+def _name(job: Job) -> str:
+    return job.what.name if isinstance(job.what, Clip) else job.what.key
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ignores Ctrl-C in this process, and in every child started meanwhile for as long as it lives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+_plan: Plan | None = None
+_worker: Worker | None = None
+
+
+def _start(plan: Plan) -> None:
+    """First thing in a process: one thread for every library, those imported later too."""
+    global _plan
+    _plan = plan
+    cv2.setNumThreads(1)
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+
+def _do(job: Job) -> Result:
+    """Loads the models with the first job, so that what is wrong with them is told like any other error."""
+    global _worker
+    if _worker is None:
+        assert _plan is not None
+        _worker = Worker(_plan)
+    return _worker.do(job)
