@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.evaluation.machine import usable_cores
@@ -103,13 +106,19 @@ def run(args: argparse.Namespace) -> int:
         limit=args.limit,
         processes=args.processes or usable_cores(),
     )
-    with progress_bar(desc="evaluate", unit="job", total=0) as bar:
+    bar: tqdm[Any] | None = None
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        bar = bar or progress_bar(desc="evaluate", unit="job", total=total)
+        bar.total = total
+        bar.update(done - bar.n)
 
+    try:
         outcome = run_comparison(settings, show)
+    finally:
+        if bar is not None:
+            bar.close()
     report = outcome.report
     for line in grouped_skips(report["skipped"]):
         print(f"skipped {line}", file=sys.stderr)

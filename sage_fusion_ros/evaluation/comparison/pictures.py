@@ -157,7 +157,8 @@ def _split(rgb: npt.NDArray[np.uint8]) -> tuple[Floats, Floats]:
 
 def _contrast(fine: Floats) -> Floats:
     """Standard deviation of the detail around each pixel."""
-    return np.sqrt(cv2.blur(fine * fine, (CONTRAST_WINDOW, CONTRAST_WINDOW)))
+    # Box sums run along and carry rounding: over a black area the mean of squares can come out below zero.
+    return np.sqrt(np.maximum(cv2.blur(fine * fine, (CONTRAST_WINDOW, CONTRAST_WINDOW)), 0))
 
 
 def _square_means(image: Floats, side: int) -> Floats:

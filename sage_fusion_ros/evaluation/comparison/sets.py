@@ -8,11 +8,9 @@ from pathlib import Path
 
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.evaluation.run_report import spread
-from sage_fusion_ros.sources.boxes import BoxedImage, read_boxes
+from sage_fusion_ros.sources.boxes import BOXES_FILE, BoxedImage, read_boxes
 from sage_fusion_ros.sources.layouts import PairPath, find_pairs
 from sage_fusion_ros.sources.split import SplitSettings, validation_names
-
-BOXES_FILE = "boxes_coco.json"
 
 
 @dataclass(frozen=True)
