@@ -43,9 +43,10 @@ class Table:
 
 def as_text(table: Table, bold: bool = False) -> str:
     """The table in fixed width; the best cells bold on a terminal that can, else marked with a star."""
+    starred = frozenset().union(*(line.best for line in table.lines)) if not bold else frozenset()
 
     def cell(line: Line, index: int) -> str:
-        return line.cells[index] + ("*" if index in line.best and not bold else "")
+        return line.cells[index] + (" *"[index in line.best] if index in starred else "")
 
     label = max([len(line.label) for line in table.lines], default=0)
     headings = [heading.rpartition("\n")[::2] for heading in table.columns]
@@ -62,7 +63,7 @@ def as_text(table: Table, bold: bool = False) -> str:
         for index, width in enumerate(widths):
             shown = f"{cell(line, index):>{width}}"
             text += "  " + (f"\033[1m{shown}\033[0m" if bold and index in line.best else shown)
-        out.append(text)
+        out.append(text.rstrip())
     return "\n".join([*out, *(f"  {sentence}" for sentence in table.foot)])
 
 
