@@ -89,7 +89,8 @@ def measure_pair(
             fused = contender.fuse(pair)
             if item.scored:
                 result.figures[name] = _figures(name, pair, fused, profile, metrics)
-                result.pattern[name] = _pattern(pair, fused)
+                if name not in SOURCES:
+                    result.pattern[name] = _pattern(pair, fused)
         except (SourceError, ImageFormatError, MetricError) as error:
             result.figures.pop(name, None)
             result.skipped.append((f"{item.key}, {name}", str(error)))
@@ -106,7 +107,7 @@ def _figures(
     wanted = tuple(metric for metric in metrics if name not in SOURCES or metric in SOURCE_METRICS)
     values = score(pair.luma, pair.thermal, fused.luma, profile, wanted) if wanted else {}
     values = {**values, BURNT: burnt_share(fused.luma)}
-    if pair.bright and name != "rgb":
+    if pair.bright and name not in SOURCES:
         values[LIKENESS] = rgb_likeness(pair.luma, fused.luma)
     return {metric: float(value) if math.isfinite(value) else None for metric, value in values.items()}
 

@@ -30,6 +30,9 @@ from sage_fusion_ros.evaluation.comparison.pictures import PictureResult, make_p
 from sage_fusion_ros.evaluation.comparison.sets import Item
 from sage_fusion_ros.evaluation.detectors import Detector
 
+# Read by the libraries below numpy, scipy and scikit-learn when they are loaded.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 Result = PairResult | StillResult | ClipResult | PictureResult
 
 
@@ -128,7 +131,7 @@ class Crew:
             self._worker = self._worker or Worker(self._plan)
             yield from map(self._worker.do, jobs)
             return
-        with _interrupts_held():  # a child that starts now would print a traceback of its own at Ctrl-C
+        with _starting_processes():
             futures = {self._pool.submit(_do, job): job for job in jobs}
         for future in as_completed(futures):
             yield _result_of(future, futures)
@@ -150,13 +153,21 @@ def _name(job: Job) -> str:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until this is over; a child that starts meanwhile never sees it, and is ended by its parent."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _starting_processes() -> Iterator[None]:
+    """What a child that starts meanwhile inherits: one thread for each library, and no ear for Ctrl-C.
+
+    In this process Ctrl-C waits until it is over. A child would print a traceback of its own; its parent ends it.
+    """
+    environment = {name: os.environ.get(name) for name in ONE_THREAD}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for name, value in environment.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 _plan: Plan | None = None
@@ -164,11 +175,9 @@ _worker: Worker | None = None
 
 
 def _start(plan: Plan) -> None:
-    """First thing in a process: one thread for every library, those imported later too."""
     global _plan
     _plan = plan
     cv2.setNumThreads(1)
-    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 
 def _do(job: Job) -> Result:
