@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,10 +297,11 @@ def test_an_error_is_one_line_and_exit_code_2(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("sage-fusion: '")
 
 
-def test_a_missing_package_is_told_with_its_extra(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
-    assert main(["evaluate", "--data", str(write_set(tmp_path / "set", ["a"]))]) == 2
-    assert "pip install 'sage_fusion_ros[evaluate]'" in capsys.readouterr().err
+@pytest.mark.parametrize("package", ["jinja2", "skimage", "sklearn", "pycocotools"])
+def test_a_missing_package_is_told_with_its_extra(tmp_path, monkeypatch, capsys, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["evaluate", "--data", str(tmp_path), "--detector", "net.onnx"]) == 2
+    assert f"needs {package}: pip install 'sage_fusion_ros[evaluate]'" in capsys.readouterr().err
 
 
 def test_the_shipped_models_are_compared_by_default(tmp_path):

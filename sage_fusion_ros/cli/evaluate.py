@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluates what the arguments name; returns the exit code."""
-    import jinja2  # noqa: F401  missing packages are to be told before an hour of work, not after it
-
+    _check_packages(detectors=bool(args.detector))
     from sage_fusion_ros.evaluation.comparison.compare import Settings, run_comparison
     from sage_fusion_ros.evaluation.comparison.report import grouped_skips, write_page, write_report
     from sage_fusion_ros.evaluation.comparison.table import as_text
@@ -134,3 +134,10 @@ def run(args: argparse.Namespace) -> int:
     page = write_page(args.output, report, tables, notes, outcome.pictures)
     print(f"{outcome.done} pairs and clips evaluated, {len(report['skipped'])} skipped; {page}")
     return SOME_SKIPPED if report["skipped"] else ALL_DONE
+
+
+def _check_packages(detectors: bool) -> None:
+    """Raises ModuleNotFoundError for what is missing now, not when the figures or the page come to need it."""
+    for package in ("skimage", "sklearn", "jinja2", *(["pycocotools"] if detectors else [])):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)

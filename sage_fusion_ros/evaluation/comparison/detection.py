@@ -17,6 +17,7 @@ from sage_fusion_ros.evaluation.comparison.baselines import Baselines
 from sage_fusion_ros.evaluation.comparison.contenders import SOURCES, ContenderSpec
 from sage_fusion_ros.evaluation.comparison.measures import PairResult
 from sage_fusion_ros.evaluation.comparison.sets import PairSet
+from sage_fusion_ros.evaluation.detectors import COCO_CLASSES
 from sage_fusion_ros.sources.boxes import BoxedImage
 
 MEAN_LABELS = ("person", "car")
@@ -74,7 +75,7 @@ def _read(
     sets = list(dict.fromkeys(set_name for set_name, _ in truth))
     keys = {name: [key for key in truth if key[0] == name] for name in sets}
     counts = {name: Counter(label for key in keys[name] for label in truth[key].labels) for name in sets}
-    labels = {name: [label for label, n in counts[name].most_common() if n >= MIN_BOXES] for name in sets}
+    labels = {name: _labels(counts[name]) for name in sets}
     cells: dict[str, Cells] = {}
     for spec in specs:
         for name in sets:
@@ -102,6 +103,12 @@ def _read(
             if spec.kind == "model" and (own := counted.get(spec.name))
         },
     }
+
+
+def _labels(counts: Counter[str]) -> list[str]:
+    """Classes that a detector knows and that are drawn often enough, those of the mean first."""
+    drawn = [label for label, count in counts.most_common() if count >= MIN_BOXES and label in COCO_CLASSES]
+    return sorted(drawn, key=lambda label: MEAN_LABELS.index(label) if label in MEAN_LABELS else len(MEAN_LABELS))
 
 
 def _difference(ours: Cells, theirs: Cells) -> dict[str, float]:

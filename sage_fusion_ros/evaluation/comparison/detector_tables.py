@@ -33,7 +33,8 @@ def detector_tables(detector: str, entry: Mapping[str, Any], kinds: Mapping[str,
     ]
     pairs = ", ".join(f"{count} of {set_name}" for set_name, count in entry["images"].items())
     foot = [
-        f"AP50 on {entry['judged']} ({pairs}); drawn boxes in brackets, classes with fewer than {MIN_BOXES} left out.",
+        f"AP50 on {entry['judged']} ({pairs}); drawn boxes in brackets, classes that no detector "
+        f"knows or with fewer than {MIN_BOXES} boxes left out.",
         f"The mean is that of {_MEAN} over the sets. The best fused one is marked.",
     ]
     yield Table(f"What {detector} reads", [*columns, f"mean\n{_MEAN}"], lines, foot)
