@@ -42,15 +42,19 @@ def write_set(root: Path, names: Sequence[str], *, bright: bool = True, boxes: b
 
 
 def write_boxes(root: Path, names: Sequence[str]) -> None:
-    """A COCO file that calls the warm square of each pair a person; the files' suffix is another one."""
+    """A COCO file that calls the warm square of each pair a person, and a lamp, which COCO does not know.
+
+    The files' suffix there is another one than on disk.
+    """
     left, top, right, bottom = HOT
     data = {
         "images": [{"id": i, "file_name": f"{name}.jpg"} for i, name in enumerate(names)],
         "annotations": [
-            {"id": i, "image_id": i, "category_id": 7, "bbox": [left, top, right - left, bottom - top]}
+            {"id": 2 * i + kind, "image_id": i, "category_id": kind, "bbox": [left, top, right - left, bottom - top]}
             for i in range(len(names))
+            for kind in (0, 1)
         ],
-        "categories": [{"id": 7, "name": "People"}],
+        "categories": [{"id": 0, "name": "People"}, {"id": 1, "name": "Lamp"}],
     }
     (root / "boxes_coco.json").write_text(json.dumps(data), encoding="utf-8")
 
