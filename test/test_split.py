@@ -13,7 +13,7 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.layouts import find_pairs
 from sage_fusion_ros.sources.split import SplitSettings, read_split, training_names, validation_names
 from sage_fusion_ros.training.config import read_settings
-from sage_fusion_ros.training.data import load_pairs
+from sage_fusion_ros.training.pairs import load_pairs
 
 RECIPES = ("sage", "sage_finish", "sage_fast")
 JUDGES = ("0111_1716", "0114_1609", "0115_1847")

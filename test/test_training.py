@@ -15,8 +15,9 @@ from sage_fusion_ros.errors import ModelError, ParameterError, SourceError
 from sage_fusion_ros.networks.sage import SageStudent
 from sage_fusion_ros.training.checkpoint import load_checkpoint
 from sage_fusion_ros.training.config import TrainSettings, read_settings
-from sage_fusion_ros.training.data import Batch, BatchSampler, load_pairs
+from sage_fusion_ros.training.data import Batch, BatchSampler
 from sage_fusion_ros.training.loop import CHECKPOINT, LOG, Trainer, learning_rate
+from sage_fusion_ros.training.pairs import load_pairs
 from sage_fusion_ros.training.recipes.build import build_recipe
 
 

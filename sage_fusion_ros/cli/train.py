@@ -18,6 +18,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--config", type=Path, required=True, help="the recipe's settings (config/train/*.yaml)")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of pairs, or of two video folders")
     parser.add_argument("--teacher", type=Path, help="weights of the published SAGE student (recipe sage)")
+    parser.add_argument("--reader", type=Path, help="ONNX file of a YOLOX detector (settings with the term reading)")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and log.csv")
     parser.add_argument("--start", type=Path, help="checkpoint of an earlier run whose weights to start from")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
@@ -31,23 +32,28 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from sage_fusion_ros.training.config import read_settings
-    from sage_fusion_ros.training.data import BatchSampler, load_pairs
+    from sage_fusion_ros.training.data import BatchSampler
     from sage_fusion_ros.training.loop import CHECKPOINT, Trainer
+    from sage_fusion_ros.training.pairs import load_pairs
     from sage_fusion_ros.training.recipes.build import build_recipe
+    from sage_fusion_ros.training.whole import WholePairSampler
 
     if args.threads > 0:
         torch.set_num_threads(args.threads)
     settings = read_settings(args.config, args.recipe, steps=args.steps, seed=args.seed)
     if not args.resume and (args.out / CHECKPOINT).exists():
         raise ParameterError(f"{args.out} already holds a run; add --resume to go on with it, or give another folder")
-    recipe = build_recipe(settings, args.teacher)
+    recipe = build_recipe(settings, args.teacher, args.reader)
     pairs = load_pairs(args.data, settings.split, settings.video_stride)
-    sampler = BatchSampler(pairs, settings.batch, settings.crop, settings.augment, settings.seed)
+    whole = WholePairSampler(pairs, settings.reader, settings.augment, settings.seed) if args.reader else None
+    sampler = BatchSampler(pairs, settings.batch, settings.crop, settings.augment, settings.seed, whole)
     left_out = f" ({len(sampler.too_small)} smaller than the crop left out)" if sampler.too_small else ""
     print(f"{len(pairs)} pairs to train on{left_out}", file=sys.stderr)
     notes: dict[str, object] = {"pairs": dict(sorted(Counter(pair.name.split("/")[0] for pair in pairs).items()))}
     if args.teacher is not None:
         notes["teacher_sha256"] = sha256_of(args.teacher)
+    if args.reader is not None:
+        notes["reader_sha256"] = sha256_of(args.reader)
     trainer = Trainer(settings, recipe, sampler, args.out, notes)
     if args.resume:
         trainer.resume()

@@ -1,9 +1,12 @@
 """`sage_fast`: a plain 3x3 stack on a quarter grid, for CPUs and small GPUs.
 
 One 4x4 stride-4 convolution brings both images to a quarter of the size, everything happens there, and one
-depth-to-space brings the picture back. Each cell of the grid holds 4x4 pixels: the last layer gives 16 blend weights
-and 16 residuals, and the blend is done in the grid as well, against both sources sorted into the same cells, since a
-blend at full resolution costs more than the whole stack.
+depth-to-space brings the picture back. Each cell of the grid holds 4x4 pixels: the last layer gives 16 blend weights,
+16 residuals and 16 gains of fine detail, and the blend is done in the grid as well, against both sources sorted into
+the same cells, since a blend at full resolution costs more than the whole stack.
+
+The detail has a linear path of its own around the stack: 32 channels behind a ReLU cannot carry 32 pixels of texture
+and what they mean, but one gain a pixel is enough to say where texture is worth more than noise.
 """
 
 from __future__ import annotations
@@ -27,17 +30,20 @@ class SageFast(nn.Module):
 
     size_multiple = CELL
 
-    def __init__(self, channels: int = 32, dilations: tuple[int, ...] = (1, 2, 1, 4, 1, 2, 1)) -> None:
+    def __init__(self, channels: int = 32, dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 1)) -> None:
         super().__init__()
         self.register_buffer("cells", _cells_kernel(), persistent=False)
         self.stem = nn.Conv2d(2, channels, CELL, stride=CELL)
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in dilations)
-        self.head = nn.Conv2d(channels, 2 * _PIXELS, 3, padding=1)
+        self.detail = nn.Conv2d(2 * _PIXELS, 2 * _PIXELS, 3, padding=1, groups=2, bias=False)
+        self.head = nn.Conv2d(channels, 3 * _PIXELS, 3, padding=1)
         self._initialise()
 
     @torch.no_grad()
     def _initialise(self) -> None:
         """Random, plus an identity in each body layer, so that a deep plain stack learns from the first step on.
+
+        The detail starts as each pixel less the mean of the 3x3 around it, with gains near 0.
 
         An identity branch beside a convolution is the same convolution with 1 added at the kernel's centre (RepVGG,
         Ding et al. 2021); written into the start values it costs nothing, neither here nor at export.
@@ -48,6 +54,7 @@ class SageFast(nn.Module):
             diagonal = torch.arange(layer.in_channels)
             layer.weight[diagonal, diagonal, 1, 1] += 0.7
             nn.init.zeros_(layer.bias)
+        self.detail.weight.copy_(torch.cat([_high_pass_kernel()] * 2))
         self.head.weight.mul_(0.1)
         nn.init.zeros_(self.head.bias)
 
@@ -71,9 +78,11 @@ class SageFast(nn.Module):
         x = F.relu(self.stem(pair))  # (N, channels, H/4, W/4)
         for layer in self.body:
             x = F.relu(layer(x))  # (N, channels, H/4, W/4)
-        y = self.head(x)  # (N, 32, H/4, W/4)
-        share, residual = torch.sigmoid(y[:, :_PIXELS]), y[:, _PIXELS:]  # (N, 16, H/4, W/4) each
-        return thermal_cells + share * (rgb_cells - thermal_cells) + residual  # (N, 16, H/4, W/4)
+        share, residual, gain = self.head(x).split(_PIXELS, dim=1)  # (N, 16, H/4, W/4) each
+        share = torch.sigmoid(share)
+        rgb_detail, thermal_detail = self.detail(sources).split(_PIXELS, dim=1)  # (N, 16, H/4, W/4) each
+        picture = thermal_cells + share * (rgb_cells - thermal_cells) + residual
+        return picture + gain * (thermal_detail + share * (rgb_detail - thermal_detail))  # (N, 16, H/4, W/4)
 
 
 def _cells_kernel() -> Tensor:
@@ -82,3 +91,15 @@ def _cells_kernel() -> Tensor:
     The same as space-to-depth, which the exporters write as reshapes and a transpose: twice the time.
     """
     return torch.eye(2 * _PIXELS).view(2 * _PIXELS, 2, CELL, CELL)
+
+
+def _high_pass_kernel() -> Tensor:
+    """Pixel less the mean of the 3x3 pixels around it, as a convolution over cells: (16, 16, 3, 3)."""
+    kernel = torch.zeros(_PIXELS, _PIXELS, 3, 3)
+    for pixel in range(_PIXELS):
+        row, column = divmod(pixel, CELL)
+        for y in range(row - 1, row + 2):
+            for x in range(column - 1, column + 2):
+                kernel[pixel, y % CELL * CELL + x % CELL, 1 + y // CELL, 1 + x // CELL] -= 1 / 9
+        kernel[pixel, pixel, 1, 1] += 1
+    return kernel

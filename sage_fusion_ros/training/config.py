@@ -33,6 +33,29 @@ class AugmentSettings:
 
 
 @dataclass(frozen=True)
+class ReaderSettings:
+    """How a frozen detector looks at the fused pictures, for recipes with the term "reading".
+
+    Attributes:
+        pairs: Whole pairs it looks at in each step.
+        sides: Lengths in pixels, multiples of 32, one of which the longer side is scaled to.
+        keep_boxed_for_judging: Leaves out the pairs in which people have drawn boxes, so that what this detector reads
+            in them afterwards is worth something.
+    """
+
+    pairs: int = 1
+    sides: tuple[int, ...] = (320, 352, 384, 416, 448)
+    keep_boxed_for_judging: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pairs < 1 or not self.sides or any(side < 64 or side % 32 for side in self.sides):
+            raise ParameterError(
+                f"reader: pairs is {self.pairs} and sides are {list(self.sides)}; expected 1 or more pairs, and sides "
+                "that are multiples of 32 from 64 on"
+            )
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """All settings of a run.
 
@@ -52,7 +75,7 @@ class TrainSettings:
         checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
         terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
         target: Settings of the recipe's target, by name; missing ones keep their defaults.
-        split, augment: See there.
+        reader, split, augment: See there.
     """
 
     recipe: str
@@ -71,6 +94,7 @@ class TrainSettings:
     log_every: int = 10
     terms: dict[str, float] = field(default_factory=dict)
     target: dict[str, Any] = field(default_factory=dict)
+    reader: ReaderSettings = field(default_factory=ReaderSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -111,6 +135,7 @@ def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
         raise ParameterError(f"{path} is for the recipe '{data['recipe']}'; '{recipe}' was asked for")
     data = {**data, "recipe": recipe, **{key: value for key, value in overrides.items() if value is not None}}
     data["split"] = _section(SplitSettings, data.get("split"), f"{path}: split")
+    data["reader"] = _section(ReaderSettings, data.get("reader"), f"{path}: reader")
     data["augment"] = _section(AugmentSettings, data.get("augment"), f"{path}: augment")
     return _section(TrainSettings, data, str(path))
 
@@ -131,8 +156,16 @@ def _section(kind: type, data: Any, where: str) -> Any:
             value = float(value)
         if expected.startswith("tuple") and isinstance(value, list):
             value = tuple(value)
-        names = {"int": int, "float": float, "str": str, "tuple[str, ...]": tuple}
-        if expected in names and (not isinstance(value, names[expected]) or isinstance(value, bool)):
+        if not _fits(value, expected):
             raise ParameterError(f"{where}: {name} is {value!r}; expected {expected}")
         values[name] = value
     return kind(**values)
+
+
+def _fits(value: Any, expected: str) -> bool:
+    """Whether a value is exactly of the annotated type (True is no int); nested sections check themselves."""
+    plain = {"int": int, "float": float, "str": str, "bool": bool}
+    if expected.startswith("tuple["):
+        inner = plain[expected.removeprefix("tuple[").removesuffix(", ...]")]
+        return isinstance(value, tuple) and all(type(item) is inner for item in value)
+    return expected not in plain or type(value) is plain[expected]

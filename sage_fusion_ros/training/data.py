@@ -1,138 +1,34 @@
-"""The training pairs in memory, and a batch of random crops for every step."""
+"""A batch of random crops for every step."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from sage_fusion_ros.errors import SourceError
-from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
-from sage_fusion_ros.sources.images import read_rgb, read_thermal, single_channel
-from sage_fusion_ros.sources.layouts import find_pairs
-from sage_fusion_ros.sources.open import open_source
-from sage_fusion_ros.sources.split import SplitSettings, training_names
-from sage_fusion_ros.sources.street.conditions import CONDITIONS
 from sage_fusion_ros.training.augment import add_sensor_noise, change_scene
 from sage_fusion_ros.training.config import AugmentSettings
-
-SYNTHETIC = "synthetic"
-_SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
-_SYNTHETIC_INDICES = (0, 40, 80, 120)
-_VIDEO_FOLDERS = (("visible", "infrared"), ("rgb", "thermal"))
-_VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
-Grey = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class StoredPair:
-    """A pair as the networks see it: two uint8 HxW images of the same size."""
-
-    name: str
-    rgb_luma: Grey
-    thermal: Grey
+from sage_fusion_ros.training.pairs import StoredPair, chances
+from sage_fusion_ros.training.whole import WholePair, WholePairSampler
 
 
 @dataclass(frozen=True)
 class Batch:
-    """float32 (N, 1, crop, crop) in 0..1: what the network is given, and the same pairs without sensor noise."""
+    """float32 (N, 1, crop, crop) in 0..1: what the network is given, and the same pairs without sensor noise.
+
+    `whole` has whole pairs besides, for recipes with a reader.
+    """
 
     rgb_luma: Tensor
     thermal: Tensor
     clean_rgb_luma: Tensor
     clean_thermal: Tensor
-
-
-def load_pairs(roots: Sequence[Path], split: SplitSettings, video_stride: int) -> list[StoredPair]:
-    """Reads every pair that may be trained on.
-
-    Args:
-        roots: Folders of pairs, or of two folders of videos with equal names, or "synthetic" for the synthetic scene.
-        split: What to leave out.
-        video_stride: Every how many frames of a video one is taken.
-
-    Raises:
-        SourceError: A folder holds nothing, or nothing is left to train on.
-    """
-    pairs: dict[str, StoredPair] = {}
-    if Path(SYNTHETIC) in map(Path, roots):
-        pairs.update(_load_synthetic())
-    for root in (Path(root).resolve() for root in roots if Path(root) != Path(SYNTHETIC)):
-        videos = _find_videos(root)
-        pairs.update(_load_videos(root, videos, split, video_stride) if videos else _load_images(root, split))
-    if not pairs:
-        raise SourceError(
-            f"nothing to train on in {', '.join(map(str, roots))}: the split of the settings leaves every pair out"
-        )
-    return [pairs[name] for name in sorted(pairs)]
-
-
-def _load_images(root: Path, split: SplitSettings) -> dict[str, StoredPair]:
-    paths = {f"{root.name}/{pair.name}": pair for pair in find_pairs(root).pairs}
-    return {
-        name: _store(name, read_rgb(paths[name].rgb), read_thermal(paths[name].thermal))
-        for name in training_names(list(paths), split)
-    }
-
-
-def _load_synthetic() -> dict[str, StoredPair]:
-    """A few moments of several streets under every condition: strong thermal edges before a cold sky, smoke, glare."""
-    pairs = {}
-    for seed in _SYNTHETIC_SEEDS:
-        for condition in CONDITIONS:
-            source = open_source(f"{SYNTHETIC}:{condition}", seed=seed)
-            for pair in map(source.read, _SYNTHETIC_INDICES):
-                name = f"{SYNTHETIC}/{condition}-{seed}-{pair.index}"
-                pairs[name] = _store(name, pair.rgb, pair.thermal)
-            source.close()
-    return pairs
-
-
-def _find_videos(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Videos of equal stem in visible/ and infrared/ (or rgb/ and thermal/), by name."""
-    for rgb, thermal in _VIDEO_FOLDERS:
-        files = {path.stem: path for path in sorted((root / rgb).glob("*")) if path.suffix.lower() in _VIDEO_SUFFIXES}
-        partners = {path.stem: path for path in sorted((root / thermal).glob("*"))}
-        found = {f"{root.name}/{s}": (files[s], partners[s]) for s in files if s in partners}
-        if found:
-            return found
-    return {}
-
-
-def _load_videos(
-    root: Path, videos: dict[str, tuple[Path, Path]], split: SplitSettings, stride: int
-) -> dict[str, StoredPair]:
-    pairs = {}
-    for name in training_names(list(videos), split):
-        captures = [cv2.VideoCapture(str(path)) for path in videos[name]]
-        index = 0
-        while all(capture.grab() for capture in captures):
-            if index % stride == 0:
-                (rgb_ok, bgr), (thermal_ok, thermal) = (capture.retrieve() for capture in captures)
-                if rgb_ok and thermal_ok:
-                    frame = f"{name}/{index:06d}"
-                    grey = single_channel(thermal, str(videos[name][1]))
-                    pairs[frame] = _store(frame, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), grey)
-            index += 1
-        for capture in captures:
-            capture.release()
-        if index == 0:
-            raise SourceError(f"the videos {videos[name][0]} and {videos[name][1]} have no frame that can be read")
-    return pairs
-
-
-def _store(name: str, rgb: Grey, thermal: npt.NDArray[np.generic]) -> StoredPair:
-    thermal8 = ThermalNormaliser()(thermal)
-    height, width = rgb.shape[:2]
-    if thermal8.shape != (height, width):
-        thermal8 = cv2.resize(thermal8, (width, height), interpolation=cv2.INTER_LINEAR)
-    return StoredPair(name, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), thermal8)
+    whole: tuple[WholePair, ...] = ()
 
 
 class BatchSampler:
@@ -143,16 +39,26 @@ class BatchSampler:
         batch, crop: Number and side of the crops.
         augment: How the pairs are changed.
         seed: Of everything drawn.
+        whole: Draws the whole pairs of a step; none without it.
     """
 
-    def __init__(self, pairs: Sequence[StoredPair], batch: int, crop: int, augment: AugmentSettings, seed: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[StoredPair],
+        batch: int,
+        crop: int,
+        augment: AugmentSettings,
+        seed: int,
+        whole: WholePairSampler | None = None,
+    ) -> None:
         small = [pair.name for pair in pairs if min(pair.thermal.shape) < crop]
         if len(small) == len(pairs):
             raise SourceError(f"every pair is smaller than the crop of {crop} pixels; take a smaller crop")
         self._pairs = [pair for pair in pairs if min(pair.thermal.shape) >= crop]
         self.too_small = small
         self._batch, self._crop, self._augment, self._seed = batch, crop, augment, seed
-        self._chances = _weights([pair.name for pair in self._pairs])
+        self._chances = chances([pair.name for pair in self._pairs])
+        self._whole = whole
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
@@ -160,7 +66,7 @@ class BatchSampler:
         chosen = rng.choice(len(self._pairs), size=self._batch, p=self._chances)
         samples = [self._sample(self._pairs[index], rng) for index in chosen]
         tensors = [torch.from_numpy(np.stack(images)[:, None]) for images in zip(*samples, strict=True)]
-        return Batch(*tensors)
+        return Batch(*tensors, whole=self._whole(step) if self._whole else ())
 
     def _sample(self, pair: StoredPair, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], ...]:
         height, width = pair.thermal.shape
@@ -172,10 +78,3 @@ class BatchSampler:
         clean_rgb, clean_thermal = change_scene(*images, self._augment, rng)
         noisy_rgb, noisy_thermal = add_sensor_noise(clean_rgb, clean_thermal, self._augment, rng)
         return noisy_rgb, noisy_thermal, clean_rgb, clean_thermal
-
-
-def _weights(names: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Chance of each pair: a set of n pairs gets the weight sqrt(n), so that small sets are seen too."""
-    sets = [name.split("/")[0] for name in names]
-    chances = np.array([1 / np.sqrt(sets.count(name)) for name in sets])
-    return chances / chances.sum()

@@ -57,6 +57,22 @@ def directional_gradient(fused: Tensor, target: Tensor) -> Tensor:
     return dx + dy
 
 
+def detail_energy(image: Tensor) -> Tensor:
+    """Mean of |dx| + |dy| over 5x5 pixels, forward differences: how much detail there is near by, wherever exactly."""
+    dx = F.pad(image.diff(dim=-1).abs(), (0, 1, 0, 0))
+    dy = F.pad(image.diff(dim=-2).abs(), (0, 0, 0, 1))
+    return F.avg_pool2d(dx + dy, 5, stride=1, padding=2, count_include_pad=False)
+
+
+def energy_gap(fused: Tensor, target: Tensor) -> Tensor:
+    """Mean |E(F) - E(P)|, E the local detail energy.
+
+    A small network that is not sure where each line of a texture runs draws it faint, since that costs least pixel by
+    pixel; this term asks for as much texture as the target P has there.
+    """
+    return (detail_energy(fused) - detail_energy(target)).abs().mean()
+
+
 def scd_gap(fused: Tensor, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
     """Mean of 2 - [r(F - T, Y) + r(F - Y, T)], r the correlation over an image.
 

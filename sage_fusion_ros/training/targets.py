@@ -96,7 +96,7 @@ def laplacian_pyramid(image: Tensor, levels: int) -> tuple[list[Tensor], Tensor]
 
 def _smooth(image: Tensor) -> Tensor:
     for _ in range(2):
-        image = F.avg_pool2d(image, 5, stride=1, padding=2, count_include_pad=False)
+        image = F.avg_pool2d(image, 3, stride=1, padding=1, count_include_pad=False)
     return image
 
 

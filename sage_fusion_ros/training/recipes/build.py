@@ -10,6 +10,7 @@ from typing import Any
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.sage import load_published_student
 from sage_fusion_ros.training.config import TrainSettings
+from sage_fusion_ros.training.reader import Reader, ReaderTerm
 from sage_fusion_ros.training.recipes import sage, sage_fast
 from sage_fusion_ros.training.recipes.base import Recipe
 from sage_fusion_ros.training.targets import TargetSettings
@@ -17,17 +18,24 @@ from sage_fusion_ros.training.targets import TargetSettings
 RECIPES = ("sage", "sage_fast")
 
 
-def build_recipe(settings: TrainSettings, teacher: Path | None) -> Recipe:
+def build_recipe(settings: TrainSettings, teacher: Path | None = None, reader: Path | None = None) -> Recipe:
     """The recipe of the settings.
 
     Args:
         settings: Of the run.
         teacher: File of the teacher's weights, for recipes that have one.
+        reader: ONNX file of a YOLOX detector, for recipes whose term "reading" has a weight.
 
     Raises:
-        ParameterError: Unknown recipe, term or target setting; a teacher missing or not needed.
-        ModelError: The teacher's file holds no SAGE student.
+        ParameterError: Unknown recipe, term or target setting; a teacher or reader missing or not needed.
+        ModelError: The teacher's file holds no SAGE student, or the reader's no YOLOX detector.
     """
+    if (settings.terms.get("reading", 0.0) > 0) != (reader is not None):
+        raise ParameterError(
+            "the settings give the term 'reading' a weight; give --reader the ONNX file of a YOLOX detector"
+            if reader is None
+            else "the settings give the term 'reading' no weight; leave --reader out, or give it one"
+        )
     if settings.recipe == "sage":
         _check_names("terms", settings.terms, sage.DEFAULT_TERMS)
         _check_names("target", settings.target, ())
@@ -40,7 +48,8 @@ def build_recipe(settings: TrainSettings, teacher: Path | None) -> Recipe:
         if teacher is not None:
             raise ParameterError("the recipe 'sage_fast' has no teacher; leave --teacher out")
         target = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.target.items()}
-        return sage_fast.SageFastRecipe(TargetSettings(**target), settings.terms)
+        term = ReaderTerm(Reader(reader), settings.reader.sides) if reader is not None else None
+        return sage_fast.SageFastRecipe(TargetSettings(**target), settings.terms, term)
     raise ParameterError(f"no recipe named '{settings.recipe}'; there are {', '.join(RECIPES)}")
 
 
