@@ -218,7 +218,9 @@ def test_clips_of_videos_and_of_frames(tmp_path, model, capsys):
     assert {name: clip["frames"] for name, clip in clips.items()} == {"frames/one": 3, "videos/walk": 4}
     steps = [group for clip in clips.values() for group in clip["steps"].values()]
     assert all({"rgb", "thermal", "brighter", "maximum"} <= group["change"].keys() for group in steps)
-    assert "Steadiness of clips" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Steadiness of clips" in shown
+    assert "Flicker of clips" in shown
 
 
 def test_a_clip_that_ends_early_counts_as_far_as_it_goes(tmp_path, model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sage_fusion_ros.evaluation.comparison.contenders import SOURCES
@@ -47,22 +47,37 @@ def still_table(scenes: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -
     return Table("Steadiness of a still scene with sensor noise", columns, lines, foot)
 
 
-def clip_table(clips: Mapping[str, Any], kinds: Mapping[str, str]) -> Table:
-    """Change from frame to frame by clip and kind of step."""
-    steps = [(name, kind, group) for name, clip in clips.items() for kind, group in clip["steps"].items()]
-    names = [name for name in kinds if any(name in group["ratios"] for _, _, group in steps)]
-    lines = []
-    for clip, kind, group in steps:
-        measured = [str(group["steps"]), f"{100 * group['share']:.0f}"]
-        sources = [number(group["change"][source], 2) for source in SOURCES]
-        others = [number(group["ratios"].get(name), 2) for name in names]
-        lines.append(Line(f"{clip}: {kind}", "", [*measured, *sources, *others]))
-    foot = [
-        "Mean |change| of a pixel from frame to frame in steady regions (share of the image measured, in %): of the "
-        "two sources in grey levels, of the others over that of the source that changes more. Steps in which a camera "
-        "shows its last frame again or shifts its level stand apart; at shifts the whole image is measured."
-    ]
-    return Table("Steadiness of clips", ["steps", "share %", *SOURCES, *names], lines, foot)
+def clip_tables(clips: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Table]:
+    """Change from frame to frame by clip and kind of step: of pixels, and of the means of blocks."""
+    measures = (
+        (
+            "change",
+            "Steadiness of clips",
+            "Mean |change| of a pixel from frame to frame in steady regions (share of the image measured, in %): of "
+            "the two sources in grey levels, of the others over that of the source that changes more. Steps in which "
+            "a camera shows its last frame again or shifts its level stand apart; shifts are measured over the whole "
+            "image.",
+        ),
+        (
+            "flicker",
+            "Flicker of clips",
+            "The same for the means of blocks of 16x16 pixels, which leave out most of the sensor noise and show what "
+            "the eye calls flicker.",
+        ),
+    )
+    for key, title, foot in measures:
+        steps = [(name, kind, group) for name, clip in clips.items() for kind, group in clip["steps"].items()]
+        steps = [(name, kind, group) for name, kind, group in steps if group[key]]
+        names = [n for n in kinds if n not in SOURCES and any(n in group[key] for _, _, group in steps)]
+        lines = []
+        for clip, kind, group in steps:
+            values, greater = group[key], _greatest(group[key][source] for source in SOURCES)
+            ratios = [v / greater if greater and (v := values.get(name)) is not None else None for name in names]
+            measured = [str(group["steps"]), f"{100 * group['share']:.0f}"]
+            sources = [number(values[source], 2) for source in SOURCES]
+            lines.append(Line(f"{clip}: {kind}", "", [*measured, *sources, *(number(ratio, 2) for ratio in ratios)]))
+        if lines:
+            yield Table(title, ["steps", "share %", *SOURCES, *names], lines, [foot])
 
 
 def _greatest(values: Any) -> float | None:

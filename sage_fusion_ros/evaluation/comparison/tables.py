@@ -8,7 +8,7 @@ from typing import Any
 from sage_fusion_ros.evaluation.comparison.contenders import BRIGHT_LUMA, SOURCES
 from sage_fusion_ros.evaluation.comparison.detector_tables import detector_tables
 from sage_fusion_ros.evaluation.comparison.measures import BURNT, LIKENESS
-from sage_fusion_ros.evaluation.comparison.steadiness_tables import clip_table, pattern_table, still_table
+from sage_fusion_ros.evaluation.comparison.steadiness_tables import clip_tables, pattern_table, still_table
 from sage_fusion_ros.evaluation.comparison.table import NONE, Line, Table
 
 DIGITS = {"EN": 3, "SD": 2, "SF": 2, "AG": 3, "MI": 3, "SCD": 3, "VIF": 3, "Qabf": 3, "SSIM": 3, LIKENESS: 3}
@@ -22,15 +22,11 @@ def build_tables(report: Mapping[str, Any]) -> list[Table]:
     tables += [_against(name, against, report, kinds) for name, against in report["against"].items()]
     for name, entry in report["detectors"].items():
         tables += detector_tables(name, entry, kinds)
-    tables += [
-        table
-        for table in (
-            pattern_table(report["pattern"], kinds),
-            still_table(report["still_scenes"], kinds),
-            clip_table(report["clips"], kinds),
-        )
-        if table.lines
-    ]
+    if report["pattern"]:
+        tables.append(pattern_table(report["pattern"], kinds))
+    if report["still_scenes"]:
+        tables.append(still_table(report["still_scenes"], kinds))
+    tables += clip_tables(report["clips"], kinds)
     return tables
 
 
@@ -109,7 +105,9 @@ def _against(
 
 
 def foot_notes(report: Mapping[str, Any]) -> list[str]:
-    """What holds for all tables of metrics."""
+    """What holds for all tables of metrics; nothing where there is none."""
+    if not report["images"]:
+        return []
     luma = {
         "saved": "Scored is the luma of the 8-bit RGB image as saved (BT.601, rounded as OpenCV does).",
         "network": "Scored is the luma before recolouring, rounded to 8 bits; of results, that of the saved image.",
