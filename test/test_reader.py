@@ -29,6 +29,7 @@ from sage_fusion_ros.training.reader import (
     box_iou,
     decode_boxes,
     disturb,
+    limit_gradient,
     luma_of,
     recolour,
 )
@@ -134,6 +135,13 @@ def test_gradients_reach_the_picture_and_leave_the_reader_alone(detector: Path) 
     assert not any(tensor.requires_grad for tensor in reader._graph.buffers())
 
 
+def test_a_loud_gradient_is_turned_down_and_a_faint_one_is_not() -> None:
+    for loudness, heard in ((30.0, 1.0), (0.25, 0.5)):
+        picture = torch.ones(1, 1, 2, 2, requires_grad=True)
+        (limit_gradient(picture * 1.0, 1.0) * loudness).sum().backward()
+        assert picture.grad.norm().item() == pytest.approx(heard)
+
+
 def reading(*scores: float) -> Reading:
     count = len(scores)
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(count, 1)
@@ -153,8 +161,8 @@ def test_agreement_is_nothing_for_what_is_wanted_and_grows_with_what_is_missed_o
 def test_agreement_holds_boxes_in_place() -> None:
     wanted = reading(0.9)
     moved = Reading(wanted.scores, wanted.boxes + torch.tensor([5.0, 0, 5.0, 0]))
-    # Half of each box is common: 50 of 150; weighted by .9 over the greater of 1 and the sum of scores.
-    assert agreement(moved, wanted).item() == pytest.approx(0.9 * (1 - 1 / 3), abs=1e-4)
+    # Half of each box is common: 50 of 150; weighted by .9, over the greater of 4 and the sum of the scores.
+    assert agreement(moved, wanted).item() == pytest.approx(0.9 * (1 - 1 / 3) / 4, abs=1e-4)
 
 
 def test_iou_of_pairs_of_boxes() -> None:

@@ -107,7 +107,7 @@ def agreement(fused: Reading, wanted: Reading) -> Tensor:
     """How far the reading of the fused image is from the wanted one, a scalar.
 
     Quality focal loss |t - p|^2 BCE(p, t) summed over cells and classes, plus 1 - IoU where the wanted score passes
-    0.25, weighted by it; over the sum of the wanted scores.
+    0.25, weighted by it; over the sum of the wanted scores, or over 4 where that is less.
     """
     p, t = fused.scores.clamp(_EPSILON, 1 - _EPSILON), wanted.scores
     focal = ((t - p).detach().square() * F.binary_cross_entropy(p, t, reduction="none")).sum()
