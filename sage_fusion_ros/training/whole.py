@@ -1,4 +1,4 @@
-"""Whole pairs in colour, for a reader that looks at the fused picture: one or a few for every step."""
+"""Large windows of pairs in colour, for a reader that looks at the fused picture: one or a few for every step."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sage_fusion_ros.training.config import AugmentSettings, ReaderSettings
 from sage_fusion_ros.training.pairs import StoredPair, chances
 
 _MULTIPLE = 4  # of the networks that learn from it
+_SMALLEST_WINDOW = 0.5  # share of the sides; scaled to the reader's input it brings things nearer
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class WholePair:
 
 
 class WholePairSampler:
-    """Draws pairs by (seed, step), mirrors half of them and changes their light as the crops' is changed.
+    """Draws pairs by (seed, step): a window of half to all of each side, mirrored or not, in another light.
 
     Args:
         pairs: What to draw from.
@@ -59,11 +60,11 @@ class WholePairSampler:
         return tuple(self._prepare(self._pairs[index], rng) for index in chosen)
 
     def _prepare(self, pair: StoredPair, rng: np.random.Generator) -> WholePair:
-        height, width = (side // _MULTIPLE * _MULTIPLE for side in pair.thermal.shape)
-        step = int(rng.choice([-1, 1]))
-        rgb, thermal = (
-            image[:height, :width][:, ::step].astype(np.float32) / 255 for image in (pair.rgb, pair.thermal)
-        )
+        share, step = rng.uniform(_SMALLEST_WINDOW, 1.0), int(rng.choice([-1, 1]))
+        sides = [max(_MULTIPLE, int(share * side) // _MULTIPLE * _MULTIPLE) for side in pair.thermal.shape]
+        starts = [int(rng.integers(whole - side + 1)) for whole, side in zip(pair.thermal.shape, sides, strict=True)]
+        area = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+        rgb, thermal = (image[area][:, ::step].astype(np.float32) / 255 for image in (pair.rgb, pair.thermal))
         luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
         changed, thermal = change_scene(luma, thermal, self._augment, rng)
         planes = (relight(rgb, luma, changed).transpose(2, 0, 1), thermal[None])
