@@ -15,13 +15,18 @@ from torch.nn import functional as F
 
 from sage_fusion_ros.errors import ParameterError
 
+# Where both cameras show nothing but noise, they are weighted by how little of it they have.
+_TIE = 2e-7
+_QUIETEST = 1e-4
+
 
 @dataclass(frozen=True)
 class TargetSettings:
     """How the target picture is made.
 
     Attributes:
-        gain: Factor on the chosen detail, finest level first; its length is the number of levels.
+        gain: Factor on the chosen detail, finest level first; its length is the number of levels. Detail below the noise
+            gates keeps the factor 1.
         lesser: Share of the detail not chosen that is added nevertheless, per level. On coarse levels both cameras'
             structure should stay readable; on fine ones the sum would double edges.
         brighter_share: How far the coarsest level follows thermal where thermal is brighter: 0 keeps the RGB camera's
@@ -29,7 +34,9 @@ class TargetSettings:
         darker_share: The same where thermal is darker. A little of it takes glare and burnt skies down and tells warm
             from cold by day; at 0.5 the sky turns grey.
         sharpness: Exponent of the choice between the cameras; high values switch, low ones mix.
-        thermal_noise_gate: Thermal detail below this many standard deviations of the thermal noise is dropped.
+        thermal_noise_gate: Thermal detail below this many standard deviations of the thermal noise has no say in the
+            choice and is not sharpened. It is not dropped either: what is faint is not always noise, and the network
+            learns from noisier images than these what noise is.
         rgb_noise_gate: The same for RGB.
         noise_limit: Greatest standard deviation that is taken for noise, not for texture.
         hot_low, hot_high: Thermal contrast to the surroundings (0..1) from which on, and at which fully, a warm thing
@@ -40,19 +47,19 @@ class TargetSettings:
         shoulder: Brightness above which the picture is compressed, so that nothing burns out.
     """
 
-    gain: tuple[float, ...] = (1.3, 1.25, 1.15, 1.1, 1.1)
+    gain: tuple[float, ...] = (1.3, 1.25, 1.2, 1.2, 1.25)
     lesser: tuple[float, ...] = (0.0, 0.1, 0.4, 0.8, 1.0)
-    brighter_share: float = 0.6
-    darker_share: float = 0.15
+    brighter_share: float = 0.68
+    darker_share: float = 0.38
     sharpness: float = 2.0
     thermal_noise_gate: float = 2.0
-    rgb_noise_gate: float = 0.15
+    rgb_noise_gate: float = 1.0
     noise_limit: float = 0.012
     hot_low: float = 0.15
     hot_high: float = 0.4
-    overshoot: float = 0.06
-    undershoot: float = 0.1
-    shoulder: float = 0.8
+    overshoot: float = 0.15
+    undershoot: float = 0.35
+    shoulder: float = 0.86
 
     def __post_init__(self) -> None:
         if len(self.gain) != len(self.lesser) or not 1 <= len(self.gain) <= 5:
@@ -125,19 +132,21 @@ def fusion_target(rgb_luma: Tensor, thermal: Tensor, settings: TargetSettings) -
     levels = len(settings.gain)
     rgb_details, rgb_base = laplacian_pyramid(rgb_luma, levels)
     thermal_details, thermal_base = laplacian_pyramid(thermal, levels)
-    rgb_noise = noise_level(rgb_details[0]).clamp_max(settings.noise_limit) * settings.rgb_noise_gate
-    thermal_noise = noise_level(thermal_details[0]).clamp_max(settings.noise_limit) * settings.thermal_noise_gate
+    rgb_noise = noise_level(rgb_details[0]).clamp(_QUIETEST, settings.noise_limit)
+    thermal_noise = noise_level(thermal_details[0]).clamp(_QUIETEST, settings.noise_limit)
+    quieter = thermal_noise**2 / (rgb_noise**2 + thermal_noise**2)
     warmer = thermal_base - rgb_base
     fused = rgb_base + settings.brighter_share * warmer.clamp_min(0.0) + settings.darker_share * warmer.clamp_max(0.0)
     surroundings = thermal_base
     for level in reversed(range(levels)):
         # White noise halves in amplitude with every level.
-        a = soft_threshold(rgb_details[level], rgb_noise * 0.5**level)
-        b = soft_threshold(thermal_details[level], thermal_noise * 0.5**level)
+        a = soft_threshold(rgb_details[level], settings.rgb_noise_gate * rgb_noise * 0.5**level)
+        b = soft_threshold(thermal_details[level], settings.thermal_noise_gate * thermal_noise * 0.5**level)
         energy_a, energy_b = _smooth(a.abs()) ** settings.sharpness, _smooth(b.abs()) ** settings.sharpness
-        share = energy_a / (energy_a + energy_b + 1e-9)
-        chosen, other = share * a + (1 - share) * b, (1 - share) * a + share * b
-        fused = double(fused) + settings.gain[level] * chosen + settings.lesser[level] * other
+        share = (energy_a + _TIE * quieter) / (energy_a + energy_b + _TIE)
+        chosen = share * rgb_details[level] + (1 - share) * thermal_details[level]
+        sharper, other = share * a + (1 - share) * b, (1 - share) * a + share * b
+        fused = double(fused) + chosen + (settings.gain[level] - 1) * sharper + settings.lesser[level] * other
         surroundings = double(surroundings)
     fused = hold_to_sources(fused, rgb_luma, thermal, settings)
     hot = ((thermal - surroundings - settings.hot_low) / (settings.hot_high - settings.hot_low)).clamp(0.0, 1.0)
