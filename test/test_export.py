@@ -52,6 +52,21 @@ def test_a_trained_network_becomes_a_model_the_runtime_takes(checkpoint: Path, t
     fuser.close()
 
 
+def test_the_mean_of_two_runs_weights_can_be_exported(checkpoint: Path, tmp_path: Path) -> None:
+    state = torch.load(checkpoint, weights_only=True)
+    other = tmp_path / "other" / "checkpoint.pt"
+    other.parent.mkdir()
+    torch.save({**state, "ema": {name: 3 * tensor for name, tensor in state["ema"].items()}}, other)
+    both = tmp_path / "both"
+    assert main(["export", str(checkpoint), "--average-with", str(other), "--output", str(both)]) == 0
+    network = build_network("sage_fast").eval()
+    network.load_state_dict({name: 2 * tensor for name, tensor in state["ema"].items()})
+    assert check_against_torch(network, both / "model.onnx") <= 1e-4
+    assert read_card(both).training["averaged_with"][0]["steps"] == 2
+    with pytest.raises(ModelError):
+        check_against_torch(build_network("sage_fast").eval(), both / "model.onnx")
+
+
 @pytest.mark.parametrize("name", ["sage", "sage_fast"])
 def test_onnx_equals_torch_at_every_size(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

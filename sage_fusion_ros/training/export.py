@@ -31,7 +31,9 @@ _SIZES = ((1, 64, 64), (1, 480, 640), (2, 61, 83), (1, 37, 130), (3, 16, 8))
 _NOTES = {"description", "licence", "version", "training", "measured"}
 
 
-def export_checkpoint(checkpoint: Path, folder: Path, notes: Sequence[Path] = ()) -> ModelCard:
+def export_checkpoint(
+    checkpoint: Path, folder: Path, notes: Sequence[Path] = (), average_with: Sequence[Path] = ()
+) -> ModelCard:
     """Writes model.onnx, card.yaml and, where the run's log is beside the checkpoint, training_log.csv.
 
     Args:
@@ -39,15 +41,18 @@ def export_checkpoint(checkpoint: Path, folder: Path, notes: Sequence[Path] = ()
         folder: Model folder; its name becomes the model's. Made where it is missing.
         notes: YAML files with what only people know: description, licence, version, training, measured. Sections of
             several files are joined; where two say something, the later one counts.
+        average_with: Checkpoints of the same recipe, of runs that started from one another; the plain mean of all their
+            weights is exported, which lies between what they are good at (Wortsman et al. 2022, model soups).
 
     Raises:
         ModelError: No checkpoint, or the ONNX file's results differ from the network's.
-        ParameterError: The notes can't be read or have unknown keys.
+        ParameterError: The notes can't be read or have unknown keys, or a checkpoint is of another recipe.
     """
     state = load_checkpoint(checkpoint)
+    others = [load_checkpoint(path, state["recipe"]) for path in average_with]
     text = _join_notes(notes)
     network = build_network(state["recipe"])
-    network.load_state_dict(state["ema"])
+    network.load_state_dict(_mean([state["ema"], *(other["ema"] for other in others)]))
     network.eval()
     rows = _read_log(checkpoint.parent / LOG)
     with tempfile.TemporaryDirectory() as scratch:
@@ -65,6 +70,7 @@ def export_checkpoint(checkpoint: Path, folder: Path, notes: Sequence[Path] = ()
         "minutes": round(state["seconds"] / 60, 1),
         **({"last_loss": _last_loss(rows)} if rows else {}),
         **_plain(state.get("notes", {})),
+        **({"averaged_with": [_run_of(other) for other in others]} if others else {}),
         "settings": _plain(settings),
     }
     card = ModelCard(
@@ -154,6 +160,18 @@ def _read_notes(path: Path) -> dict[str, Any]:
         if not isinstance(notes.get(key, {}), dict):
             raise ParameterError(f"card notes {path}: {key} must be a mapping; it is {type(notes[key]).__name__}")
     return notes
+
+
+def _mean(weights: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Tensor by tensor; whole numbers, such as a count of batches, are the first one's."""
+    return {
+        name: torch.stack([each[name] for each in weights]).mean(dim=0) if tensor.is_floating_point() else tensor
+        for name, tensor in weights[0].items()
+    }
+
+
+def _run_of(state: dict[str, Any]) -> dict[str, Any]:
+    return {"steps": state["step"], "seed": state["settings"]["seed"], "settings": _plain(dict(state["settings"]))}
 
 
 def _read_log(path: Path) -> list[list[str]]:
