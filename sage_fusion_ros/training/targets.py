@@ -25,7 +25,7 @@ class TargetSettings:
     """How the target picture is made.
 
     Attributes:
-        gain: Factor on the chosen detail, finest level first; its length is the number of levels. Detail below the noise
+        gain: Factor on the chosen detail, finest level first, one for each level. Detail below the noise
             gates keeps the factor 1.
         lesser: Share of the detail not chosen that is added nevertheless, per level. On coarse levels both cameras'
             structure should stay readable; on fine ones the sum would double edges.
