@@ -120,11 +120,13 @@ def test_a_second_stage_starts_from_the_firsts_exported_weights(
 
 
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
-    path = write_settings(tmp_path / "s.yaml", "sage_fast", steps=120, augment={}, batch=4, checkpoint_every=120)
+    # Brightness alone: these pairs are random textures, whose edges nobody can learn in so few steps.
+    changes = {"steps": 120, "augment": {}, "batch": 4, "checkpoint_every": 120, "terms": {"edges": 0.0}}
+    path = write_settings(tmp_path / "s.yaml", "sage_fast", **changes)
     settings = read_settings(path, "sage_fast")
     make_trainer(settings, data, tmp_path / "run").run()
     losses = [float(row.split(",")[2]) for row in (tmp_path / "run" / LOG).read_text().splitlines()[1:]]
-    assert sum(losses[-5:]) < 0.7 * sum(losses[:5]), losses
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5]), losses
 
 
 def test_seed_decides_the_start(data: Path, tmp_path: Path) -> None:
