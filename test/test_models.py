@@ -198,7 +198,7 @@ def test_two_onnxruntimes_in_one_environment_are_refused(model, monkeypatch):
 
 def test_an_unknown_device_is_refused(model):
     with pytest.raises(EngineError, match="engine.device is 'npu'; expected one of auto, cuda, tensorrt, cpu"):
-        OnnxEngine(find_model(model), "npu")
+        OnnxEngine(find_model(model), "npu", warm_up=lambda engine: None)
 
 
 @settings(max_examples=30, deadline=None)

@@ -12,6 +12,7 @@ import yaml
 from sage_fusion_ros.errors import ModelError
 
 CARD_NAME = "card.yaml"
+MAX_CLASSES = 255  # the id 255 means "no label"
 TASKS = ("fusion", "exposure_fusion", "perception", "segmentation", "detection")
 
 
@@ -46,9 +47,12 @@ class ModelCard:
         description: One paragraph for people.
         file: Name of the model file in the same folder.
         version: Version of the weights.
-        inputs: Tensors the model takes, N1HW for fusion.
+        inputs: Tensors the model takes: N1HW for fusion; one N3HW, RGB, for every other task.
         outputs: Tensors the model gives.
         size_multiple: Height and width are padded up to a multiple of this before the model runs.
+        mask_classes: Names of a mask's ids, in their order, at most 255; empty where the model gives no mask.
+        detection_classes: Names of the classes of boxes, in their order; empty where the model gives none.
+        input_side: The image is scaled so that its longer side has this many pixels; 0 leaves it as it is.
         parameters: Number of trained values.
         training: How and on what it was trained (free form).
         measured: Measured quality and cost, with the commands (free form).
@@ -64,6 +68,9 @@ class ModelCard:
     inputs: tuple[Tensor, ...] = FUSION_INPUTS
     outputs: tuple[Tensor, ...] = FUSION_OUTPUTS
     size_multiple: int = 1
+    mask_classes: tuple[str, ...] = ()
+    detection_classes: tuple[str, ...] = ()
+    input_side: int = 0
     parameters: int = 0
     training: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
@@ -75,8 +82,27 @@ class ModelCard:
             raise ValueError(f"file is '{self.file}'; expected a plain file name in the model's own folder")
         if not 1 <= self.size_multiple <= 256:
             raise ValueError(f"size_multiple is {self.size_multiple}; expected 1 to 256")
+        if self.input_side != 0 and not 32 <= self.input_side <= 8192:
+            raise ValueError(f"input_side is {self.input_side}; expected 0, or 32 to 8192 pixels")
+        for key in ("mask_classes", "detection_classes"):
+            check_classes(getattr(self, key), key)
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise ValueError(f"sha256 is '{self.sha256}'; expected 64 hexadecimal digits in lower case")
+
+
+def check_classes(names: tuple[str, ...], what: str) -> None:
+    """Holds a list of class names to what ids of eight bits and lookups by name need.
+
+    Raises:
+        ValueError: More than 255 names, an empty one, or one that comes twice.
+    """
+    if len(names) > MAX_CLASSES:
+        raise ValueError(f"{what} has {len(names)} names; expected at most {MAX_CLASSES}")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            raise ValueError(f"{what} has no name for the id {index}: it holds {name!r}")
+        if name in names[:index]:
+            raise ValueError(f"{what} has the name '{name}' twice, for the ids {names.index(name)} and {index}")
 
 
 def sha256_of(path: Path) -> str:
@@ -116,9 +142,14 @@ def read_card(folder: Path) -> ModelCard:
         for key in ("name", "task", "sha256", "licence", "description", "file", "version"):
             if key in data:
                 data[key] = str(data[key])
-        for key in ("size_multiple", "parameters"):
+        for key in ("size_multiple", "input_side", "parameters"):
             if key in data:
                 data[key] = int(data[key])
+        for key in ("mask_classes", "detection_classes"):
+            if key in data:
+                if not isinstance(data[key], list):
+                    raise ValueError(f"{key} is {data[key]!r}; expected a list of names")
+                data[key] = tuple(data[key])
         return ModelCard(**data)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model card {path}: {error}") from error
@@ -129,6 +160,8 @@ def write_card(folder: Path, card: ModelCard) -> Path:
     data = asdict(card)
     for key in ("inputs", "outputs"):
         data[key] = [{**tensor, "range": list(tensor["range"])} for tensor in data[key]]
+    for key in ("mask_classes", "detection_classes"):
+        data[key] = list(data[key])
     path = folder / CARD_NAME
     path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
     return path

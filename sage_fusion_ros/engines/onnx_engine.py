@@ -7,19 +7,20 @@ import logging
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from sage_fusion_ros.engines.base import Array, EngineInfo
-from sage_fusion_ros.engines.card import Tensor
+from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
+from sage_fusion_ros.engines.card import ModelCard, sha256_of
 from sage_fusion_ros.engines.models import ModelFolder
-from sage_fusion_ros.errors import EngineError, ModelError
+from sage_fusion_ros.errors import EngineError, ModelError, SageFusionError
 
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+# Where the words of ONNX Runtime differ from numpy's.
+NUMPY_NAMES = {"float": "float32", "double": "float64"}
 # Shape arithmetic stays on the host by design even when every heavy node runs on the GPU.
 HOST_OPS = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "Range", "Size", "Floor"}
 
@@ -55,39 +56,49 @@ def _version(distribution: str) -> str | None:
 
 
 class OnnxEngine:
-    """A model in ONNX Runtime, checked against its card and warm.
+    """A network in ONNX Runtime, checked against its card where it has one, and warm.
+
+    Attributes:
+        info: Where it runs.
+        inputs: What the file takes, in its order.
+        outputs: What it gives, likewise.
 
     Args:
-        model: The verified model folder.
+        model: A verified model folder, or an ONNX file that has no card.
         device: "auto" (CUDA where it works, else CPU), "cuda", "tensorrt" or "cpu".
         allow_cpu: Take the CPU when the GPU that was asked for can't be had, with a note, instead of failing.
         threads: Threads inside an operator on the CPU; 0 lets ONNX Runtime take every core.
         spinning: Let idle threads spin: lower latency when nothing else needs the cores.
-        warm_up_size: Height and width of the warm-up images, best the cameras' own.
+        warm_up: Called with this engine while the library records where each node runs. It runs what will be run
+            later, best a few times, and raises ModelError where the outputs are not what they should be.
 
     Raises:
-        ModelError: The file is no valid network or does not take and give what its card says.
+        ModelError: The file is no valid network, does not take and give what its card says, or fails in the warm-up.
         EngineError: The device can't be had, or nodes of the graph run elsewhere.
     """
 
     def __init__(
         self,
-        model: ModelFolder,
+        model: ModelFolder | Path,
         device: str = "auto",
         *,
+        warm_up: Callable[[Engine], None],
         allow_cpu: bool = False,
         threads: int = 0,
         spinning: bool = False,
-        warm_up_size: tuple[int, int] = (480, 640),
     ) -> None:
         if device not in DEVICES:
             raise EngineError(f"engine.device is '{device}'; expected one of {', '.join(DEVICES)}")
         self._ort = _onnxruntime()
-        self._model = model
+        self._path = model if isinstance(model, Path) else model.path
+        self._card = None if isinstance(model, Path) else model.card
+        self._warm_up = warm_up
         self._threads = threads
         self._spinning = spinning
-        self._warm_up_size = warm_up_size
         self._session: Any = None
+        self.inputs: tuple[Port, ...] = ()
+        self.outputs: tuple[Port, ...] = ()
+        self._output_names: list[str] = []
         wanted = device
         if device == "auto":
             wanted = "cuda" if PROVIDERS["cuda"] in self._ort.get_available_providers() else "cpu"
@@ -100,17 +111,18 @@ class OnnxEngine:
             logger.warning("%s; the CPU is used", error)
             self.info = self._start("cpu", note=str(error))
 
-    def run(self, feeds: dict[str, Array]) -> list[Array]:
+    def run(self, feeds: dict[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
         """Runs the network once.
 
         Args:
-            feeds: Arrays by input name, of the card's dtype, N1HW for fusion.
+            feeds: Arrays by input name, of the types and shapes that `inputs` says.
+            outputs: Names of the outputs wanted; what only the others need is not computed. None: all of them.
 
         Returns:
-            The outputs in the card's order.
+            What was asked for, in that order; all of them in the card's order, or the file's where there is no card.
         """
-        outputs: list[Array] = self._session.run(self._output_names, feeds)
-        return outputs
+        results: list[Array] = self._session.run(self._output_names if outputs is None else list(outputs), feeds)
+        return results
 
     def close(self) -> None:
         """Frees the session."""
@@ -129,8 +141,12 @@ class OnnxEngine:
         self._ort.set_default_logger_severity(3)
         with tempfile.TemporaryDirectory(prefix="sage_fusion_profile_") as folder:
             self._session = self._create_session(device, Path(folder) / "placement")
-            self._check_against_card()
-            self._warm_up()
+            self.inputs = tuple(map(_port, self._session.get_inputs()))
+            self.outputs = tuple(map(_port, self._session.get_outputs()))
+            self._output_names = [port.name for port in self.outputs]
+            if self._card is not None:
+                self._check_against(self._card)
+            self._run_warm_up()
             operators = _executed_operators(Path(self._session.end_profiling()))
         placement = Counter(provider for _, provider in operators)
         info = EngineInfo(
@@ -163,7 +179,8 @@ class OnnxEngine:
             providers.insert(0, PROVIDERS["cuda"])
         elif device == "tensorrt":
             cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sage_fusion_ros" / "tensorrt"
-            cache = cache / self._model.card.sha256[:16]  # an engine of another model must never be taken
+            # By the file's hash: an engine built of another model must never be taken.
+            cache = cache / (self._card.sha256 if self._card else sha256_of(self._path))[:16]
             cache.mkdir(parents=True, exist_ok=True)
             trt = {
                 "trt_engine_cache_enable": True,
@@ -172,49 +189,39 @@ class OnnxEngine:
             }
             providers[:0] = [(PROVIDERS["tensorrt"], trt), PROVIDERS["cuda"]]
         try:
-            return self._ort.InferenceSession(str(self._model.path), options, providers=providers)
+            return self._ort.InferenceSession(str(self._path), options, providers=providers)
         except Exception as error:  # onnxruntime's errors have no common public base
             if device == "cpu":
-                raise ModelError(f"model file {self._model.path} can't be loaded as a network: {error}") from error
+                raise ModelError(f"model file {self._path} can't be loaded as a network: {error}") from error
             raise EngineError(f"engine.device is '{device}', which failed to start: {error}") from error
 
-    def _check_against_card(self) -> None:
+    def _check_against(self, card: ModelCard) -> None:
         """The graph must take and give exactly the tensors that the card names."""
         for side, declared, actual in (
-            ("takes", self._model.card.inputs, self._session.get_inputs()),
-            ("gives", self._model.card.outputs, self._session.get_outputs()),
+            ("takes", card.inputs, self.inputs),
+            ("gives", card.outputs, self.outputs),
         ):
-            found = {tensor.name: tensor.type for tensor in actual}
-            expected = {tensor.name: _ort_type(tensor) for tensor in declared}
+            found = {port.name: port.dtype for port in actual}
+            expected = {tensor.name: tensor.dtype for tensor in declared}
             if found != expected:
-                raise ModelError(f"model file {self._model.path} {side} {found}; its card says {expected}")
-        self._output_names = [tensor.name for tensor in self._model.card.outputs]
+                raise ModelError(f"model file {self._path} {side} {found}; its card says {expected}")
+        self._output_names = [tensor.name for tensor in card.outputs]
 
-    def _warm_up(self) -> None:
-        multiple = self._model.card.size_multiple
-        height, width = (-(-side // multiple) * multiple for side in self._warm_up_size)
-        rng = np.random.default_rng(0)
-        feeds = {}
-        for tensor in self._model.card.inputs:
-            low, high = tensor.range
-            feeds[tensor.name] = rng.uniform(low, high, (1, 1, height, width)).astype(tensor.dtype)
+    def _run_warm_up(self) -> None:
         try:
-            for _ in range(3):
-                outputs = self.run(feeds)
+            self._warm_up(self)
+        except SageFusionError:
+            raise
         except Exception as error:  # onnxruntime's errors have no common public base
-            raise ModelError(f"model file {self._model.path} failed on a {width}x{height} pair: {error}") from error
-        for tensor, output in zip(self._model.card.outputs, outputs, strict=True):
-            if output.shape[-2:] != (height, width) or not np.isfinite(output).all():
-                raise ModelError(
-                    f"model file {self._model.path} gave '{tensor.name}' of shape {output.shape} for a "
-                    f"{width}x{height} pair; expected finite values in the pair's size"
-                )
+            takes = ", ".join(map(str, self.inputs))
+            raise ModelError(f"model file {self._path}, which takes {takes}, failed in the warm-up: {error}") from error
 
 
-def _ort_type(tensor: Tensor) -> str:
-    return {"float32": "tensor(float)", "float16": "tensor(float16)", "uint8": "tensor(uint8)"}.get(
-        tensor.dtype, tensor.dtype
-    )
+def _port(declared: Any) -> Port:
+    """A port from ONNX Runtime's "tensor(float)" and its shape of numbers, names and None."""
+    word = str(declared.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) else None for side in declared.shape)
+    return Port(declared.name, NUMPY_NAMES.get(word, word), shape)
 
 
 def _executed_operators(profile: Path) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCard
-from sage_fusion_ros.engines.models import find_model
+from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.engines.onnx_engine import OnnxEngine
 from sage_fusion_ros.errors import ImageFormatError, ModelError
 
@@ -157,9 +157,36 @@ def load_fuser(
     """
     folder = find_model(model, models_path, task="fusion")
     engine = OnnxEngine(
-        folder, device, allow_cpu=allow_cpu, threads=threads, spinning=spinning, warm_up_size=warm_up_size
+        folder,
+        device,
+        warm_up=lambda engine: _warm_up(engine, folder, warm_up_size),
+        allow_cpu=allow_cpu,
+        threads=threads,
+        spinning=spinning,
     )
     fuser = Fuser(engine, folder.card)
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
     fuser.fuse(np.zeros((*warm_up_size, 3), np.uint8), np.zeros(warm_up_size, np.uint8))
     return fuser
+
+
+def _warm_up(engine: Engine, model: ModelFolder, size: tuple[int, int]) -> None:
+    """Runs the engine on noise of a pair's size.
+
+    Raises:
+        ModelError: What comes out is of another size, or no numbers.
+    """
+    height, width = (-(-side // model.card.size_multiple) * model.card.size_multiple for side in size)
+    rng = np.random.default_rng(0)
+    feeds = {
+        tensor.name: rng.uniform(*tensor.range, (1, 1, height, width)).astype(tensor.dtype)
+        for tensor in model.card.inputs
+    }
+    for _ in range(3):
+        outputs = engine.run(feeds)
+    for tensor, output in zip(model.card.outputs, outputs, strict=True):
+        if output.shape[-2:] != (height, width) or not np.isfinite(output).all():
+            raise ModelError(
+                f"model file {model.path} gave '{tensor.name}' of shape {output.shape} for a {width}x{height} pair; "
+                "expected finite values in the pair's size"
+            )
