@@ -11,10 +11,10 @@ TESTS ?=
 
 ifeq ($(ROS_WHEELS),kilted)
 VENV := .venv
-ROS := ros
+ROS := ros,interfaces
 else ifeq ($(ROS_WHEELS),jazzy)
 VENV := .venv-jazzy
-ROS := ros-jazzy
+ROS := ros-jazzy,interfaces-jazzy
 else
 $(error ROS_WHEELS is '$(ROS_WHEELS)'; it may be kilted or jazzy)
 endif
@@ -29,6 +29,9 @@ LINT_EXTRAS := $(DEMO_EXTRAS),lint
 DEMO := $(VENV)/.installed-demo
 TEST := $(VENV)/.installed-test
 LINT := $(VENV)/.installed-lint
+# The message packages that have no wheels are compiled; folders count, for files that went away.
+DEMO_MESSAGES := $(VENV)/.compiled-demo
+TEST_MESSAGES := $(VENV)/.compiled-test
 
 # A ROS install sourced in this shell would put its own rclpy and libraries in front of the environment's.
 unexport PYTHONPATH PYTHONHOME LD_LIBRARY_PATH AMENT_PREFIX_PATH AMENT_CURRENT_PREFIX CMAKE_PREFIX_PATH
@@ -45,10 +48,10 @@ help:
 	@echo "make clean                remove results and caches; make distclean removes the environments too"
 	@echo "Options: PYTHON=python3.11, ROS_WHEELS=kilted|jazzy, OUTPUT=folder"
 
-demo: $(DEMO)
+demo: $(DEMO_MESSAGES)
 	@$(BIN)/sage-fusion demo --source "$(SOURCE)" --output "$(OUTPUT)"
 
-test: $(TEST)
+test: $(TEST_MESSAGES)
 	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(LINT)
@@ -83,6 +86,18 @@ $(TEST): $(DEMO)
 
 $(LINT): $(DEMO)
 	$(call install,$(LINT_EXTRAS))
+
+# $(call compile,FOLDERS): only what has changed, or was compiled against other wheels.
+define compile
+	@$(BIN)/python tools/build_interfaces.py $(1)
+	@touch $@
+endef
+
+$(DEMO_MESSAGES): $(DEMO) tools/build_interfaces.py $(shell find interfaces)
+	$(call compile,interfaces)
+
+$(TEST_MESSAGES): $(TEST) $(DEMO_MESSAGES) $(shell find test/interfaces)
+	$(call compile,interfaces test/interfaces)
 
 # What training has left in runs/ stays: it is not made again in a minute.
 clean:

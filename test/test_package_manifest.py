@@ -12,8 +12,13 @@ KEYS = {"cv2": "python3-opencv", "jinja2": "python3-jinja2", "matplotlib": "pyth
         "numpy": "python3-numpy", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}  # fmt: skip
 # From pip, as README.md says: no key, or one that chooses for the user.
 FROM_PIP = {"onnx", "onnxruntime", "onnxscript", "pycocotools", "rosbags", "safetensors", "skimage", "sklearn", "torch"}
-# Autoware's messages are used where they are installed and never asked for.
-OPTIONAL = {"autoware_internal_debug_msgs"}
+# Autoware's and Foxglove's messages are used where they are installed and never asked for.
+OPTIONAL = {
+    "autoware_internal_debug_msgs",
+    "autoware_perception_msgs",
+    "foxglove_msgs",
+    "tier4_perception_msgs",
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Says, all at once and by package name, what this machine lacks. Run by make before it creates the environment.
+# Says, all at once and by package name, what this machine lacks. Run by make before it creates the environment, and
+# before message packages are compiled (build_interfaces.py).
 # Usage: check_machine.sh PYTHON
 python="$1"
 needed=""
-helpful=""
 
 say() { printf '%s\n' "$@" >&2; }
 
@@ -27,16 +27,16 @@ esac
 
 # Debian ships venv without ensurepip; the package that brings it carries the version in its name.
 "$python" -c 'import venv, ensurepip' 2>/dev/null || needed="$needed python$version-venv"
+# The message packages that PyPI does not have are compiled here: compilers, and the headers of Python.
 "$python" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
-    helpful="$helpful python$version-dev"
-command -v g++ >/dev/null 2>&1 || helpful="$helpful g++"
-command -v cmake >/dev/null 2>&1 || helpful="$helpful cmake"
+    needed="$needed python$version-dev"
+has_any() {
+    for tool; do command -v "$tool" >/dev/null 2>&1 && return; done
+    return 1
+}
+has_any "${CC:-cc}" gcc clang && has_any "${CXX:-c++}" g++ clang++ || needed="$needed g++"
 
 if [ -n "$needed" ]; then
-    say "This machine lacks what the project needs. Install it with:" "    sudo apt-get install$needed$helpful"
+    say "This machine lacks what the project needs. Install it with:" "    sudo apt-get install$needed"
     exit 1
-fi
-if [ -n "$helpful" ]; then
-    say "Not found:$helpful. Going on without: these matter only where a dependency has no ready-made wheel for this" \
-        "machine and has to be compiled. If the installation fails: sudo apt-get install$helpful"
 fi
