@@ -16,11 +16,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, TimeReference
+from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
 
-from sage_fusion_ros.evaluation.recording import Fused, PairStamps, read_recording
+from sage_fusion_ros.evaluation.recording import Fused, Mask, PairStamps, read_recording
 from sage_fusion_ros.nodes import outputs
-from sage_fusion_ros.nodes.recorder_node import RecordWriter
+from sage_fusion_ros.nodes.record_writer import RecordWriter
 
 HEIGHT, WIDTH, PADDING = 6, 5, 3
 
@@ -28,13 +30,16 @@ HEIGHT, WIDTH, PADDING = 6, 5, 3
 class Recorder:
     """A recorder process and, in this process, a node that plays fusion_node's part."""
 
-    def __init__(self, folder: Path, count: int, period_s: float) -> None:
-        self.log, self.images = folder / "recording.jsonl", folder / "fused"
+    def __init__(self, folder: Path, count: int, period_s: float, masks: tuple[int, float] = (3, 0.0)) -> None:
+        self.log, self.images, self.masks = folder / "recording.jsonl", folder / "fused", folder / "masks"
         parameters = {
             "log_path": self.log,
             "images.path": self.images,
             "images.count": count,
             "images.period_s": period_s,
+            "masks.path": self.masks,
+            "masks.count": masks[0],
+            "masks.period_s": masks[1],
         }
         command = [sys.executable, "-m", "sage_fusion_ros.nodes.recorder_node", "--ros-args"]
         for name, value in parameters.items():
@@ -57,8 +62,8 @@ class Recorder:
 def recorder(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
     started = []
 
-    def start(count: int = 3, period_s: float = 0.0) -> Recorder:
-        started.append(Recorder(tmp_path, count, period_s))
+    def start(count: int = 3, period_s: float = 0.0, **options: tuple[int, float]) -> Recorder:
+        started.append(Recorder(tmp_path, count, period_s, **options))
         return started[-1]
 
     yield start
@@ -100,8 +105,55 @@ def image(index: int) -> Image:
     rows[:, : WIDTH * 3].reshape(HEIGHT, WIDTH, 3)[:] = (10 + index, 20, 30)
     message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3 + PADDING, encoding="rgb8")
     message.data.frombytes(rows.tobytes())
+    return under_header(message, index)
+
+
+def under_header(message, index: int):
     message.header.stamp.sec, message.header.stamp.nanosec = 100 + index, 5
+    message.header.frame_id = "rgb_camera"
     return message
+
+
+def mask(index: int) -> Image:
+    """A mask of one id, with rows longer than their pixels."""
+    rows = np.full((HEIGHT, WIDTH + PADDING), 99, np.uint8)
+    rows[:, :WIDTH] = index
+    message = Image(height=HEIGHT, width=WIDTH, step=WIDTH + PADDING, encoding="mono8")
+    message.data.frombytes(rows.tobytes())
+    return under_header(message, index)
+
+
+def detections(index: int, *boxes: tuple[float, float, float, float, str, float]) -> Detection2DArray:
+    """Each box: centre x and y, width, height, class and score. A less likely class stands before each."""
+    message = under_header(Detection2DArray(), index)
+    for x, y, width, height, name, score in boxes:
+        detection = Detection2D()
+        detection.bbox.center.position.x, detection.bbox.center.position.y = x, y
+        detection.bbox.size_x, detection.bbox.size_y = width, height
+        for class_id, sure in (("tree", score / 2), (name, score)):
+            result = ObjectHypothesisWithPose()
+            result.hypothesis.class_id, result.hypothesis.score = class_id, sure
+            detection.results.append(result)
+        message.detections.append(detection)
+    return message
+
+
+def label_info(*names: str) -> LabelInfo:
+    return LabelInfo(
+        threshold=0.25, class_map=[VisionClass(class_id=number, class_name=name) for number, name in enumerate(names)]
+    )
+
+
+def perception_publishers(node) -> dict:
+    """Publishers of fused images, masks, detections and, latched, of the class names of both."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    return {
+        "fused": node.create_publisher(Image, "~/output/fused", 10),
+        "mask": node.create_publisher(Image, "~/output/mask", 10),
+        "mask/label_info": node.create_publisher(LabelInfo, "~/output/mask/label_info", latched),
+        "detections": node.create_publisher(Detection2DArray, "~/output/detections", 10),
+        "detections/label_info": node.create_publisher(LabelInfo, "~/output/detections/label_info", latched),
+    }
 
 
 def test_everything_that_arrives_is_written_down(recorder, graph):
@@ -158,6 +210,59 @@ def test_images_are_kept_by_their_stamps_also_when_these_jump_back(recorder, gra
     assert [frame["stamp_ns"] // 10**9 - 100 for frame in run.events("frame")] == [0, 3, 6, 0, 3]
 
 
+def test_masks_and_detections_are_written_down_under_their_headers(recorder, graph):
+    node, spin_until = graph
+    out = perception_publishers(node)
+    # Latched: said before the recorder is there.
+    out["mask/label_info"].publish(label_info("road", "sky"))
+    out["detections/label_info"].publish(label_info("person", "car"))
+    run = recorder(0, masks=(2, 1.5))
+    spin_until(lambda: len(run.events("classes")) == 2)
+    spin_until(lambda: all(out[name].get_subscription_count() for name in ("fused", "mask", "detections")))
+    found = [(20.0, 10.0, 8.0, 4.0, "car", 0.75), (3.5, 2.5, 7.0, 5.0, "0", 0.5)]
+    for index in range(6):
+        out["fused"].publish(image(index))
+        out["mask"].publish(mask(index))
+        out["detections"].publish(detections(index, *found[: index % 3]))
+        spin_until(lambda n=index + 1: all(len(run.events(kind)) == n for kind in ("fused", "mask", "detections")))
+    assert run.end() == 0
+
+    recording = read_recording(run.log)
+    stamps = [(100 + i) * 10**9 + 5 for i in range(6)]
+    assert [(one.stamp_ns, one.frame_id, one.size) for one in recording.fused] == [
+        (stamp, "rgb_camera", (WIDTH, HEIGHT)) for stamp in stamps
+    ]
+    assert recording.masks == [Mask(stamp, "rgb_camera", (WIDTH, HEIGHT)) for stamp in stamps]
+    assert [(one.stamp_ns, one.frame_id) for one in recording.detections] == [(s, "rgb_camera") for s in stamps]
+    assert recording.classes == {"mask": {0: "road", 1: "sky"}, "detections": {0: "person", 1: "car"}}
+    assert recording.score_threshold == 0.25
+    assert [one.labels for one in recording.detections] == [[], ["car"], ["car", "person"]] * 2
+    assert recording.detections[2].xyxy.tolist() == [[16, 8, 24, 12], [0, 0, 7, 5]]
+    assert recording.detections[2].scores.tolist() == [0.75, 0.5]
+    # Of two masks that may be kept and must be 1.5 s apart, the first and the third.
+    assert [frame.stamp_ns for frame in recording.mask_files] == [stamps[0], stamps[2]]
+    for index, frame in zip((0, 2), recording.mask_files, strict=True):
+        kept = cv2.imread(str(run.masks / frame.file), cv2.IMREAD_UNCHANGED)
+        assert kept.shape == (HEIGHT, WIDTH)
+        assert (kept == index).all()
+
+
+@pytest.mark.parametrize("first", ["fused", "mask"])
+def test_the_mask_of_a_kept_image_is_kept_whichever_comes_first(recorder, graph, first):
+    node, spin_until = graph
+    out = perception_publishers(node)
+    run = recorder(2, 2.5, masks=(0, 0.0))
+    spin_until(lambda: all(out[name].get_subscription_count() for name in ("fused", "mask")))
+    for index in range(6):
+        for name in (first, "mask" if first == "fused" else "fused"):
+            out[name].publish(image(index) if name == "fused" else mask(index))
+            spin_until(lambda n=index + 1, kind=name: len(run.events(kind)) == n)
+    assert run.end() == 0
+    kept = [(100 + index) * 10**9 + 5 for index in (0, 3)]
+    assert [event["stamp_ns"] for event in run.events("frame")] == kept
+    assert [event["stamp_ns"] for event in run.events("mask_file")] == kept
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_sigint_ends_it_with_code_0_however_often(recorder, times):
     run = recorder()
@@ -166,7 +271,7 @@ def test_sigint_ends_it_with_code_0_however_often(recorder, times):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert run.end(times) == 0, run.process.stdout.read()
-    assert run.events("finished") == [{"event": "finished", "fused": 0, "pair": 0}]
+    assert run.events("finished") == [{"event": "finished", "fused": 0, "pair": 0, "mask": 0, "detections": 0}]
 
 
 def test_a_log_that_cant_be_written_is_said(recorder, tmp_path):
@@ -179,7 +284,7 @@ def test_a_log_that_cant_be_written_is_said(recorder, tmp_path):
 
 
 def test_a_full_disk_is_kept_as_the_reason_and_closing_still_ends(tmp_path):
-    writer = RecordWriter(Path("/dev/full"), tmp_path)
+    writer = RecordWriter(Path("/dev/full"), {"frame": tmp_path})
     writer.event("fused", stamp_ns=1, arrival_ns=2)
     writer.close()
     assert writer.error is not None

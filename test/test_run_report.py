@@ -29,6 +29,7 @@ from sage_fusion_ros.sources.base import SourcePair
 START_NS = 1_700_000_000_000_000_000
 COUNT = 40
 LATENCY_MS = 20
+HEADER = {"frame_id": "rgb_camera", "size": [16, 12]}
 
 
 class GreySource:
@@ -61,7 +62,7 @@ def run_files(tmp_path: Path) -> tuple[Path, Path]:
         if index == 7:
             continue
         arrival = stamp(index) + LATENCY_MS * 1_000_000
-        recording.append({"event": "fused", "stamp_ns": stamp(index), "arrival_ns": arrival})
+        recording.append({"event": "fused", "stamp_ns": stamp(index), "arrival_ns": arrival, **HEADER})
         recording.append({"event": "pair", "rgb_ns": stamp(index), "thermal_ns": stamp(index)})
         recording.append({"event": "value", "name": "processing_time_ms", "value": float(index), "arrival_ns": arrival})
         if index % 10 == 0:

@@ -8,15 +8,54 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from sage_fusion_ros.errors import SourceError
+
+OUTPUTS = ("mask", "detections")
+"""What fusion_node can say about a pair beside its fused image."""
 
 
 @dataclass(frozen=True)
 class Fused:
-    """A fused image that arrived at the recorder; times in nanoseconds of the system clock."""
+    """A fused image that arrived at the recorder; times in nanoseconds of the system clock.
+
+    `frame_id` and `size` (width, height) are the message's.
+    """
 
     stamp_ns: int
     arrival_ns: int
+    frame_id: str = ""
+    size: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask that arrived: its header, and width and height in pixels."""
+
+    stamp_ns: int
+    frame_id: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The detections of one pair.
+
+    Attributes:
+        stamp_ns: Stamp in the message's header.
+        frame_id: Frame in the message's header.
+        xyxy: float32 Nx4, left, top, right, bottom in pixels of the RGB image.
+        scores: float32 N in 0..1.
+        labels: N class names; where the node sends numbers, the names that its label_info gives them.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    xyxy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: list[str]
 
 
 @dataclass(frozen=True)
@@ -29,7 +68,7 @@ class PairStamps:
 
 @dataclass(frozen=True)
 class SavedFrame:
-    """A fused image kept as a file, its name relative to the recording's folder."""
+    """An image kept as a file, its name relative to the recorder's folder."""
 
     stamp_ns: int
     file: str
@@ -44,7 +83,13 @@ class Recording:
         pairs: Pair stamps in order of arrival.
         values: Debug values by topic name, each (arrival in ns, value).
         diagnostics: Last status by name: {"level", "message", "values"}.
-        frames: Saved images.
+        frames: Saved fused images.
+        masks: Masks in order of arrival, whether kept or not.
+        detections: Detections in order of arrival.
+        mask_files: Saved masks, as PNGs of their ids.
+        classes: Class name by id for each of OUTPUTS that fusion_node has announced.
+        score_threshold: Least score of the detections, as announced; None where nothing was.
+        unavailable: Why the recorder could not listen to an output, by its name.
         states: Lifecycle states of fusion_node in the order seen.
         finished: False where the recorder did not end by itself.
     """
@@ -54,6 +99,12 @@ class Recording:
     values: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     diagnostics: dict[str, dict[str, Any]] = field(default_factory=dict)
     frames: list[SavedFrame] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
+    detections: list[Found] = field(default_factory=list)
+    mask_files: list[SavedFrame] = field(default_factory=list)
+    classes: dict[str, dict[int, str]] = field(default_factory=dict)
+    score_threshold: float | None = None
+    unavailable: dict[str, str] = field(default_factory=dict)
     states: list[str] = field(default_factory=list)
     finished: bool = False
 
@@ -111,10 +162,12 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
 def read_recording(path: Path) -> Recording:
     """The recorder's file as one value."""
     run = Recording()
+    boxes = []
     for event in read_events(path):
         kind = event["event"]
         if kind == "fused":
-            run.fused.append(Fused(event["stamp_ns"], event["arrival_ns"]))
+            size = tuple(event["size"])
+            run.fused.append(Fused(event["stamp_ns"], event["arrival_ns"], event["frame_id"], size))
         elif kind == "pair":
             run.pairs.append(PairStamps(event["rgb_ns"], event["thermal_ns"]))
         elif kind == "value":
@@ -123,11 +176,41 @@ def read_recording(path: Path) -> Recording:
             run.diagnostics.update({status["name"]: status for status in event["statuses"]})
         elif kind == "frame":
             run.frames.append(SavedFrame(event["stamp_ns"], event["file"]))
+        elif kind == "mask":
+            run.masks.append(Mask(event["stamp_ns"], event["frame_id"], tuple(event["size"])))
+        elif kind == "mask_file":
+            run.mask_files.append(SavedFrame(event["stamp_ns"], event["file"]))
+        elif kind == "detections":
+            boxes.append(event)
+        elif kind == "classes":
+            run.classes[event["output"]] = {int(number): name for number, name in event["names"].items()}
+            if event["output"] == "detections":
+                run.score_threshold = event["threshold"]
+        elif kind == "unavailable":
+            run.unavailable[event["output"]] = event["reason"]
         elif kind == "state":
             run.states.append(event["state"])
         elif kind == "finished":
             run.finished = True
+    # The names may arrive after the first boxes.
+    run.detections = [_found(event, run.classes.get("detections", {})) for event in boxes]
     return run
+
+
+def _found(event: dict[str, Any], names: dict[int, str]) -> Found:
+    rows = event["boxes"]  # each: left, top, right, bottom, score, class as the message has it
+    return Found(
+        event["stamp_ns"],
+        event["frame_id"],
+        np.array([row[:4] for row in rows], np.float32).reshape(-1, 4),
+        np.array([row[4] for row in rows], np.float32),
+        [_class_name(str(row[5]), names) for row in rows],
+    )
+
+
+def _class_name(sent: str, names: dict[int, str]) -> str:
+    """A class as fusion_node sends it, by name or by number, as a name where there is one."""
+    return names.get(int(sent), sent) if sent.isdecimal() and sent not in names.values() else sent
 
 
 def read_replay_log(path: Path) -> ReplayLog:
