@@ -1,0 +1,246 @@
+"""Mask and boxes of a fused image: from one network with both, or from networks that the user brought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sage_fusion_ros.engines.base import EngineInfo
+from sage_fusion_ros.engines.models import ModelFolder, find_model
+from sage_fusion_ros.errors import ModelError
+from sage_fusion_ros.pipeline.detect import DetectionHead, Detector, load_detector
+from sage_fusion_ros.pipeline.detection_layouts import LAYOUTS, find_layout
+from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Preprocessing, Probe
+from sage_fusion_ros.pipeline.segment import MaskHead, Segmenter, find_mask, load_segmenter
+from sage_fusion_ros.pipeline.types import Detections
+
+if TYPE_CHECKING:
+    from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
+
+MASK_OUTPUT, BOXES_OUTPUT = "mask_logits", "boxes"
+
+Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PerceptionChoice:
+    """Which networks look at the fused image.
+
+    Attributes:
+        perception_model: Name or folder of a model for mask and boxes; empty: none.
+        detection_model: An ONNX file, or name or folder of a model, whose boxes replace those; empty: none.
+        detection_classes: Its classes, as read_classes takes them.
+        detection_layout: One of DETECTION_LAYOUTS, or "auto".
+        segmentation_model: Likewise for the mask.
+        segmentation_classes: Likewise.
+        segmentation_layout: One of SEGMENTATION_LAYOUTS, or "auto".
+    """
+
+    perception_model: str = "perception"
+    detection_model: str = ""
+    detection_classes: str | Sequence[str] = ()
+    detection_layout: str = "auto"
+    segmentation_model: str = ""
+    segmentation_classes: str | Sequence[str] = ()
+    segmentation_layout: str = "auto"
+
+
+class PerceptionNetwork:
+    """The package's own kind: one network with a mask, boxes, or both.
+
+    Its input is RGB in 0..1, top left letterbox. The output "mask_logits" is 1xCxhxw, "boxes" has the layout yolov8.
+
+    Attributes:
+        mask_classes: Names of the mask's ids; empty where it gives none.
+        detection_classes: Names of the boxes' classes; empty where it gives none.
+        network: What runs it.
+
+    Args:
+        model: A verified model folder for the task "perception".
+        options: How to run it.
+        mask: Whether its mask will be asked for.
+        detections: Whether its boxes will be.
+
+    Raises:
+        ModelError: The network is not what its card says, or its card names no classes.
+        EngineError: The device can't be had.
+    """
+
+    def __init__(
+        self, model: ModelFolder, options: NetworkOptions, *, mask: bool = True, detections: bool = True
+    ) -> None:
+        card = model.card
+        expected = [MASK_OUTPUT] * bool(card.mask_classes) + [BOXES_OUTPUT] * bool(card.detection_classes)
+        if not expected or sorted(expected) != sorted(tensor.name for tensor in card.outputs):
+            raise ModelError(
+                f"the card of model {card.name} gives {[t.name for t in card.outputs]} with {len(card.mask_classes)} "
+                f"mask_classes and {len(card.detection_classes)} detection_classes; expected '{MASK_OUTPUT}' with the "
+                f"first, '{BOXES_OUTPUT}' with the second, or both"
+            )
+        self.mask_classes = card.mask_classes if mask else ()
+        self.detection_classes = card.detection_classes if detections else ()
+        self._mask: MaskHead | None = None
+        self._boxes: DetectionHead | None = None
+        self.network = Network(model, options, self._find)
+
+    def _find(self, probe: Probe) -> tuple[Preprocessing, Sequence[Sequence[str]]]:
+        groups: list[list[str]] = []
+        if self.mask_classes:
+            only = Probe(probe.path, probe.inputs, {MASK_OUTPUT: probe.outputs[MASK_OUTPUT]})
+            self._mask, _ = find_mask(only, len(self.mask_classes), "logits")
+            groups.append([MASK_OUTPUT])
+        if self.detection_classes:
+            only = Probe(probe.path, probe.inputs, {BOXES_OUTPUT: probe.outputs[BOXES_OUTPUT]})
+            reading, _ = find_layout(only, len(self.detection_classes), "yolov8")
+            self._boxes = DetectionHead(reading, LAYOUTS["yolov8"].overlapping)
+            groups.append([BOXES_OUTPUT])
+        if len(groups) == 2:
+            groups.append([MASK_OUTPUT, BOXES_OUTPUT])
+        return Preprocessing("rgb", "unit", "top_left"), groups
+
+    def perceive(
+        self, rgb: Mask, *, mask: bool, detections: bool, score_threshold: float, iou_threshold: float
+    ) -> tuple[Mask | None, Detections | None]:
+        """As Perceiver.perceive; what the network does not give is None."""
+        mask_head, boxes_head = self._mask if mask else None, self._boxes if detections else None
+        names = [MASK_OUTPUT] * (mask_head is not None) + [BOXES_OUTPUT] * (boxes_head is not None)
+        if not names:
+            return None, None
+        outputs, box = self.network.run(rgb, names)
+        ids = mask_head.decode(outputs[0], box) if mask_head else None
+        found = boxes_head.decode(outputs[-1:], box, score_threshold, iou_threshold) if boxes_head else None
+        return ids, found
+
+
+class Perceiver:
+    """Whatever looks at the fused image, behind one call. One thread at a time.
+
+    Attributes:
+        mask_classes: Names of the mask's ids; empty: there is no mask.
+        detection_classes: Names of the boxes' classes; empty: there are no boxes.
+        names: Names of the models.
+        infos: Where each of them runs, in the same order.
+    """
+
+    def __init__(
+        self,
+        perception: PerceptionNetwork | None = None,
+        detector: Detector | None = None,
+        segmenter: Segmenter | None = None,
+    ) -> None:
+        self._perception = perception
+        self._detector = detector
+        self._segmenter = segmenter
+        self.mask_classes: tuple[str, ...] = ()
+        self.detection_classes: tuple[str, ...] = ()
+        if perception:
+            self.mask_classes, self.detection_classes = perception.mask_classes, perception.detection_classes
+        if segmenter:
+            self.mask_classes = segmenter.classes
+        if detector:
+            self.detection_classes = detector.classes
+        self._networks = [part.network for part in (perception, segmenter, detector) if part]
+        self.names = tuple(network.name for network in self._networks)
+        self.infos: tuple[EngineInfo, ...] = tuple(network.engine.info for network in self._networks)
+
+    def perceive(
+        self,
+        fused: npt.NDArray[np.uint8],
+        *,
+        mask: bool,
+        detections: bool,
+        score_threshold: float,
+        iou_threshold: float,
+        watch: Stopwatch | None = None,
+    ) -> tuple[npt.NDArray[np.uint8] | None, Detections | None]:
+        """Finds what is asked for; nothing else is computed.
+
+        Args:
+            fused: uint8 HxWx3 RGB.
+            mask: Whether the mask is wanted.
+            detections: Whether boxes are wanted.
+            score_threshold: Boxes that score no more, 0..1, are left out.
+            iou_threshold: Of two boxes of a class that overlap more, 0..1, the surer one stays.
+            watch: Told the times: "perceive" for the network with both, "segment" and "detect" for those of one.
+
+        Returns:
+            The mask, uint8 HxW ids that count in mask_classes, and boxes in pixels of the image, best first; None for
+            what was not asked for or no network gives.
+        """
+        ids: npt.NDArray[np.uint8] | None = None
+        found: Detections | None = None
+        own_mask, own_boxes = mask and self._segmenter is None, detections and self._detector is None
+        if self._perception and (own_mask or own_boxes):
+            ids, found = self._perception.perceive(
+                fused,
+                mask=own_mask,
+                detections=own_boxes,
+                score_threshold=score_threshold,
+                iou_threshold=iou_threshold,
+            )
+            if watch is not None:
+                watch.lap("perceive")
+        if mask and self._segmenter:
+            ids = self._segmenter.segment(fused, watch)
+        if detections and self._detector:
+            found = self._detector.detect(fused, score_threshold, iou_threshold, watch)
+        return ids, found
+
+    def close(self) -> None:
+        """Frees the networks."""
+        for network in self._networks:
+            network.close()
+
+
+def load_perceiver(
+    choice: PerceptionChoice,
+    *,
+    device: str = "auto",
+    models_path: Iterable[str | Path] = (),
+    allow_cpu: bool = False,
+    threads: int = 0,
+    spinning: bool = False,
+    warm_up_size: tuple[int, int] = (480, 640),
+) -> Perceiver | None:
+    """Finds, verifies, loads and warms what was chosen.
+
+    Args:
+        choice: The networks.
+        device: "auto", "cuda", "tensorrt" or "cpu".
+        models_path: Folders searched before the package's own models/.
+        allow_cpu: Take the CPU where the GPU that was asked for can't be had.
+        threads: CPU threads inside an operator; 0 takes every core.
+        spinning: Let idle threads spin.
+        warm_up_size: Height and width of the images to come.
+
+    Returns:
+        None where nothing is chosen. The perception model is not loaded where the other two replace both its outputs.
+
+    Raises:
+        ModelError: A network is missing, damaged, or not of the layout and classes that it should have.
+        ParameterError: A class list can't be read.
+        EngineError: The device can't be had.
+    """
+    options = NetworkOptions(device, tuple(models_path), allow_cpu, threads, spinning, warm_up_size)
+    perception = detector = segmenter = None
+    try:
+        if choice.detection_model:
+            classes, layout = choice.detection_classes, choice.detection_layout
+            detector = load_detector(choice.detection_model, classes, layout, options)
+        if choice.segmentation_model:
+            classes, layout = choice.segmentation_classes, choice.segmentation_layout
+            segmenter = load_segmenter(choice.segmentation_model, classes, layout, options)
+        if choice.perception_model and not (detector and segmenter):
+            folder = find_model(choice.perception_model, options.models_path, task="perception")
+            perception = PerceptionNetwork(folder, options, mask=segmenter is None, detections=detector is None)
+    except Exception:
+        for part in (detector, segmenter):
+            if part:
+                part.network.close()
+        raise
+    return Perceiver(perception, detector, segmenter) if perception or detector or segmenter else None
