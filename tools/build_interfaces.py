@@ -124,7 +124,7 @@ def build(name: str, package: Path, prefix: Path, state: Path, jobs: int) -> Non
     """
     folder, log, manifest = state / name, state / f"{name}.log", state / f"{name}.files"
     shutil.rmtree(folder, ignore_errors=True)
-    modules = Path(sysconfig.get_path("purelib")).relative_to(prefix)
+    modules = os.path.relpath(sysconfig.get_path("purelib"), sys.prefix)
     steps = [
         ["cmake", "-G", "Ninja", "-S", package, "-B", folder, f"-DCMAKE_INSTALL_PREFIX={prefix}", *OPTIONS,
          f"-DPython3_EXECUTABLE={sys.executable}", f"-DPYTHON_INSTALL_DIR={modules}"],
@@ -172,7 +172,7 @@ def build_stale(folders: list[Path], prefix: Path, jobs: int) -> list[str]:
             continue
         if not built:
             prepare(prefix)
-        print(f"Compiling {name}, once", flush=True)
+        print(f"Compiling {name} into {prefix.name}; needed once", flush=True)
         stamp.unlink(missing_ok=True)
         build(name, package, prefix, state, jobs)
         stamp.write_text(digests[name], encoding="utf-8")
