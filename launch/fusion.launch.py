@@ -21,6 +21,8 @@ from sage_fusion_ros.resources import fast_dds_profile, share_dir
 PACKAGE = "sage_fusion_ros"
 CONFIG = share_dir() / "config"
 ON_OFF = ["true", "false"]
+OUTPUTS = ("fused", "camera_info", "mask", "detections", "overlay", "objects", "mask_rle")
+WITH_LABELS = ("mask", "detections")
 
 # Name, default, description and, where there are few, the values it may take.
 ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
@@ -31,9 +33,15 @@ ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
     ("thermal_camera_info_topic", "", "its calibration; empty for the replay's, or ~/input/thermal_camera_info", None),
     ("fused_topic", "", "where the fused image goes; empty for ~/output/fused", None),
     ("camera_info_topic", "", "where the fused image's calibration goes; empty for ~/output/camera_info", None),
+    ("mask_topic", "", "where the mask goes; empty for ~/output/mask", None),
+    ("detections_topic", "", "where the boxes go; empty for ~/output/detections", None),
+    ("overlay_topic", "", "where the picture with both goes; empty for ~/output/overlay", None),
+    ("objects_topic", "", "where Autoware's form of the boxes goes; empty for ~/output/objects", None),
+    ("mask_rle_topic", "", "where Autoware's form of the mask goes; empty for ~/output/mask_rle", None),
     ("params_file", str(CONFIG / "fusion.param.yaml"), "parameters of fusion_node", None),
     ("parameters", "{}", "more of them, over the file: '{pairing.max_dt_ms: 20.0, rate.max_hz: 10.0}'", None),
     ("model", "", "fusion.model: name or folder of the fusion model", None),
+    ("perception_model", "", "perception.model: name or folder of the model for mask and boxes", None),
     ("device", "", "engine.device: auto, cuda, tensorrt or cpu", None),
     ("autostart", "", "false leaves configuring and activating to a lifecycle manager", ["", *ON_OFF]),
     ("use_sim_time", "", "take the time from /clock", ["", *ON_OFF]),
@@ -82,10 +90,21 @@ def input_topics(given: dict[str, str]) -> dict[str, str]:
     return {name: topic for name, topic in chosen.items() if given["source"] or asked[name]}
 
 
+def output_topics(given: dict[str, str]) -> dict[str, str]:
+    """Topic of each output of fusion_node that has been given one. A mask's and boxes' label_info goes with them."""
+    asked = {name: given[f"{name}_topic"] for name in OUTPUTS}
+    topics = {f"output/{name}": topic for name, topic in asked.items() if topic}
+    labels = {f"output/{name}/label_info": f"{asked[name]}/label_info" for name in WITH_LABELS if asked[name]}
+    return {**topics, **labels}
+
+
 def fusion(given: dict[str, str], topics: dict[str, str]) -> Node:
     """The fusion node. Its own parameter autostart makes it active, so no transition is sent from here."""
-    outputs = {"output/fused": given["fused_topic"], "output/camera_info": given["camera_info_topic"]}
-    shortcuts = {"fusion.model": given["model"], "engine.device": given["device"]}
+    shortcuts = {
+        "fusion.model": given["model"],
+        "perception.model": given["perception_model"],
+        "engine.device": given["device"],
+    }
     switches = {name: given[name] == "true" for name in ("autostart", "use_sim_time") if given[name]}
     more = mapping("parameters", given) | {name: text for name, text in shortcuts.items() if text} | switches
     return Node(
@@ -94,7 +113,7 @@ def fusion(given: dict[str, str], topics: dict[str, str]) -> Node:
         name="fusion_node",
         namespace=given["namespace"],
         parameters=[given["params_file"], *typed(more)],
-        remappings=[(f"~/{name}", topic) for name, topic in {**topics, **outputs}.items() if topic],
+        remappings=[(f"~/{name}", topic) for name, topic in {**topics, **output_topics(given)}.items()],
         ros_arguments=["--log-level", given["log_level"]],
         additional_env=fast_dds_profile(),  # the fused image is a large one too
         respawn=given["respawn"] == "true",
@@ -122,7 +141,8 @@ def replay(given: dict[str, str]) -> Node:
 
 def rviz(given: dict[str, str], topics: dict[str, str]) -> Node:
     """rviz2 with the topics of its settings turned to the real ones."""
-    shown = {"input/rgb": "", "input/thermal": "", "output/fused": given["fused_topic"], **topics}
+    shown = dict.fromkeys(("input/rgb", "input/thermal", "output/fused", "output/overlay", "output/mask"), "")
+    shown |= {name: topic for name, topic in output_topics(given).items() if name in shown} | topics
     home = f"/{given['namespace'].strip('/')}".rstrip("/")
     real = {name: topic or f"fusion_node/{name}" for name, topic in shown.items()}
     return Node(

@@ -42,10 +42,11 @@ def stamp_of(message):
 
 
 class NodeRig:
-    """Use as a context manager; parameters go to the node's command line."""
+    """Use as a context manager; parameters go to the node's command line. Without one there is no perception model."""
 
-    def __init__(self, models, *, reliable=True, **parameters):
-        parameters = {"models.path": f"['{models}']", "diagnostics.period_s": 0.1, **parameters}
+    def __init__(self, models, *, reliable=True, environment=None, **parameters):
+        defaults = {"models.path": f"['{models}']", "diagnostics.period_s": 0.1, "perception.model": "''"}
+        parameters = {**defaults, **parameters}
         arguments = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
         # A graph of its own, since every rig's node has the same name.
         domain = next(_domains)
@@ -54,7 +55,7 @@ class NodeRig:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain)},
+            env={**os.environ, "ROS_DOMAIN_ID": str(domain), **(environment or {})},
         )
         self._errors = []
         self._reader = threading.Thread(target=self._read_errors, daemon=True)

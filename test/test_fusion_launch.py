@@ -82,6 +82,16 @@ def test_live_topics(composed):
     assert remappings(nodes["fusion_node"]) == {"~/input/rgb": "/camera/image", "~/output/fused": "fused"}
 
 
+def test_the_labels_go_where_what_they_explain_goes(composed):
+    nodes = composed(mask_topic="/seen/mask", objects_topic="/rois0", perception_model="mine", rviz="true")
+    assert remappings(nodes["fusion_node"]) == {
+        "~/output/mask": "/seen/mask",
+        "~/output/mask/label_info": "/seen/mask/label_info",
+        "~/output/objects": "/rois0",
+    }
+    assert remappings(nodes["rviz2"])["/fusion_node/output/mask"] == "/seen/mask"
+
+
 def test_a_replay_feeds_the_node_unless_a_topic_is_given(composed):
     nodes = composed(source="synthetic", thermal_topic="/thermal")
     assert remappings(nodes["fusion_node"]) == {
@@ -98,6 +108,8 @@ def test_rviz_shows_the_topics_of_the_namespace(composed):
         "/fusion_node/input/rgb": "/robot/replay_node/rgb/image_raw",
         "/fusion_node/input/thermal": "/robot/replay_node/thermal/image_raw",
         "/fusion_node/output/fused": "/seen",
+        "/fusion_node/output/overlay": "/robot/fusion_node/output/overlay",
+        "/fusion_node/output/mask": "/robot/fusion_node/output/mask",
     } | {
         f"/fusion_node/input/{name}_camera_info": f"/robot/replay_node/{name}/camera_info"
         for name in ("rgb", "thermal")

@@ -17,7 +17,7 @@ def node(tmp_path):
     make_model(tmp_path / "sage_fast")
     context = rclpy.Context()
     rclpy.init(context=context)
-    overrides = {"autostart": False, "models.path": [str(tmp_path)], "engine.device": "cpu"}
+    overrides = {"autostart": False, "models.path": [str(tmp_path)], "engine.device": "cpu", "perception.model": ""}
     node = FusionNode(context=context, parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()])
     yield node
     node.destroy_node()

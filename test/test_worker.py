@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, resize_to
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants, resize_to
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
 from sage_fusion_ros.pipeline.rate import RateLimiter
@@ -46,11 +46,11 @@ class FakeFuser:
 
 class Sink:
     def __init__(self):
-        self.listens = True
+        self.listens = Wants()
         self.results = []
         self.errors = []
 
-    def wanted(self):
+    def wants(self):
         return self.listens
 
     def publish(self, match, result, watch):
@@ -107,7 +107,7 @@ def test_overload_keeps_the_newest_and_counts_the_rest(rig):
 
 
 def test_nothing_is_computed_when_nobody_listens(rig):
-    rig.sink.listens = False
+    rig.sink.listens = Wants(fused=False)
     rig.fuser.error = AssertionError("fused for nobody")
     offer(rig.worker, 0)
     wait_until(lambda: rig.worker.dropped["nobody listens"] == 1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from sage_fusion_ros.engines.base import EngineInfo
-from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput
+from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput, CameraInputs
+from sage_fusion_ros.nodes.models import Models
+from sage_fusion_ros.nodes.outputs import Outputs
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import Rolling
 from sage_fusion_ros.pipeline.worker import FusionWorker
@@ -97,21 +100,38 @@ def pairing_status(node_name: str, worker: FusionWorker, active_s: float) -> Dia
     return status(node_name, "pairing", OK, "pairing", values)
 
 
-def engine_status(node_name: str, model: str, info: EngineInfo | None, problem: str) -> DiagnosticStatus:
-    """Where the model really runs."""
+def engine_status(
+    node_name: str, model: str, info: EngineInfo | None, perception: Mapping[str, EngineInfo], problem: str
+) -> DiagnosticStatus:
+    """Where the models really run.
+
+    Args:
+        node_name: The node.
+        model: Name of the fusion model.
+        info: Of its engine; None while it is not loaded.
+        perception: The networks for mask and boxes, by name; empty where there are none.
+        problem: Why nothing is loaded, or empty.
+    """
     if info is None:
         return status(
             node_name, "engine", ERROR if problem else WARN, problem or "no model is loaded", {"model": model}
         )
-    values = {
-        "model": model,
+    values = {"model": model, **_engine_values(info), "perception": ", ".join(perception) or "off"}
+    for name, other in perception.items():
+        values |= {f"{name}: {key}": value for key, value in _engine_values(other).items()}
+    notes = list(dict.fromkeys(i.note for i in (info, *perception.values()) if i.note))
+    providers = list(dict.fromkeys(i.provider for i in (info, *perception.values())))
+    text = problem or (f"not the device asked for: {'; '.join(notes)}" if notes else f"runs on {', '.join(providers)}")
+    return status(node_name, "engine", WARN if problem or notes else OK, text, values)
+
+
+def _engine_values(info: EngineInfo) -> dict[str, str]:
+    return {
         "device": info.device,
         "provider": info.provider,
         "library": info.library,
         "placement": ", ".join(f"{name}: {count}" for name, count in sorted(info.placement.items())),
     }
-    text = problem or (f"not the device asked for: {info.note}" if info.note else f"runs on {info.provider}")
-    return status(node_name, "engine", WARN if problem or info.note else OK, text, values)
 
 
 def timing_status(node_name: str, worker: FusionWorker, latency_ms: Rolling) -> DiagnosticStatus:
@@ -125,6 +145,40 @@ def timing_status(node_name: str, worker: FusionWorker, latency_ms: Rolling) -> 
         if middle:
             values[f"{stage}_ms_p50"] = middle[0]
     return status(node_name, "timing", OK, "", values)
+
+
+def node_statuses(
+    node_name: str,
+    values: Mapping[str, Any],
+    models: Models | None,
+    problem: str,
+    inputs: CameraInputs | None,
+    worker: FusionWorker | None,
+    outputs: Outputs | None,
+    active_s: float,
+) -> list[DiagnosticStatus]:
+    """All statuses of the node, of those of its parts that there are.
+
+    Args:
+        node_name: The node.
+        values: Its parameters.
+        models: The models that serve.
+        problem: Why there are none, or empty.
+        inputs: The cameras.
+        worker: The worker thread.
+        outputs: The publishers.
+        active_s: Seconds since the node became active.
+    """
+    model = models.fuser.card.name if models else values["fusion.model"]
+    info = models.fuser.engine.info if models else None
+    statuses = [engine_status(node_name, model, info, models.perception_infos if models else {}, problem)]
+    if inputs is not None:
+        stale_ms = values["diagnostics.stale_ms"]
+        statuses += [input_status(node_name, camera, stale_ms) for camera in inputs.cameras.values()]
+    if worker is not None and outputs is not None:
+        statuses.append(pairing_status(node_name, worker, active_s))
+        statuses.append(timing_status(node_name, worker, outputs.latency_ms))
+    return statuses
 
 
 def array(stamp: Any, statuses: list[DiagnosticStatus]) -> DiagnosticArray:

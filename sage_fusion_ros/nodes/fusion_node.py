@@ -1,4 +1,4 @@
-"""fusion_node: a lifecycle node that pairs thermal and RGB images and publishes the fused image."""
+"""fusion_node: a lifecycle node that pairs thermal and RGB images and publishes the fused image, mask and boxes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,21 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes import diagnostics
+from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, read_maps
 from sage_fusion_ros.nodes.camera_input import CameraInputs
-from sage_fusion_ros.nodes.outputs import Outputs
-from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
+from sage_fusion_ros.nodes.messages import missing_text, optional_messages
+from sage_fusion_ros.nodes.models import ModelLoader, Models, differs
+from sage_fusion_ros.nodes.outputs import Classes, Outputs
+from sage_fusion_ros.nodes.parameters import (
+    FUSION_PARAMETERS,
+    pairing_settings,
+    pipeline_settings,
+    thermal_settings,
+)
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
-from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
 from sage_fusion_ros.pipeline.pairing import Pairing
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
@@ -33,7 +40,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class FusionNode(LifecycleNode):
-    """Configure loads, checks and warms the model; activate subscribes; deactivate and cleanup undo the two.
+    """Configure loads, checks and warms the models; activate subscribes; deactivate and cleanup undo the two.
 
     Services run in a reentrant group on an executor with several threads, so that a long model load or engine build in
     one of them never blocks the others, the timers or the images.
@@ -42,12 +49,14 @@ class FusionNode(LifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         self._services_group = ReentrantCallbackGroup()
         self._timer_group = MutuallyExclusiveCallbackGroup()
-        self._model_lock = threading.Lock()  # one model load at a time
-        self._fuser: Fuser | None = None
+        self._loader = ModelLoader(lambda text: self.get_logger().info(text))
+        self._models: Models | None = None
+        self._change_lock = threading.Lock()  # what serves changes as a whole
         self._pipeline: FusionPipeline | None = None
         self._outputs: Outputs | None = None
         self._worker: FusionWorker | None = None
         self._inputs: CameraInputs | None = None
+        self._maps: AutowareMaps | None = None
         self._problem = ""
         self._active_since = 0.0
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -81,19 +90,29 @@ class FusionNode(LifecycleNode):
 
     @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads, checks and warms the model and creates the publishers."""
+        """Loads, checks and warms the models and creates the publishers."""
+        values = self._values
         try:
             self._make_pairing()  # fails here, and not in activate, where the method is not installed
-            with self._model_lock:
-                self._fuser = self._load(self._values["fusion.model"])
+            messages = optional_messages()
+            if missing := missing_text(messages):
+                self.get_logger().info(missing, once=True)
+            self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
+            self._models = models = self._loader.load(values, self._camera_size(), self._check_classes)
         except SageFusionError as error:
             self._problem = str(error)
             self.get_logger().error(f"configure failed: {error}")
             return FAILURE
         self._problem = ""
-        normaliser = ThermalNormaliser(thermal_settings(self._values))
-        self._pipeline = FusionPipeline(self._fuser, normaliser, self._values["output.thermal_tint"])
-        self._outputs = Outputs(self, profile(self._values["qos.output.reliability"], self._values["qos.output.depth"]))
+        self._pipeline = FusionPipeline(
+            models.fuser,
+            ThermalNormaliser(thermal_settings(values)),
+            perceiver=models.perceiver,
+            **pipeline_settings(values),
+        )
+        qos = profile(values["qos.output.reliability"], values["qos.output.depth"])
+        self._outputs = Outputs(self, qos, messages, self._maps)
+        self._outputs.configure(models.classes, values)
         return SUCCESS
 
     @told
@@ -111,13 +130,13 @@ class FusionNode(LifecycleNode):
 
     @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends the subscriptions and the worker; the model stays loaded."""
+        """Ends the subscriptions and the worker; the models stay loaded."""
         self._stop_streaming()
         return SUCCESS
 
     @told
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Frees the model and the publishers."""
+        """Frees the models and the publishers."""
         self._release()
         return SUCCESS
 
@@ -144,24 +163,9 @@ class FusionNode(LifecycleNode):
         else:
             self.get_logger().error("autostart: not configured; correct the cause, then configure and activate")
 
-    def _load(self, model: str) -> Fuser:
-        values = self._values
-        self.get_logger().info(f"loading model {model} on {values['engine.device']}")
-        started = time.monotonic()
-        fuser = load_fuser(
-            model,
-            device=values["engine.device"],
-            models_path=values["models.path"],
-            allow_cpu=values["engine.allow_cpu"],
-            threads=values["engine.threads"],
-            spinning=values["engine.spinning"],
-            warm_up_size=self._camera_size(),
-        )
-        info = fuser.engine.info
-        self.get_logger().info(
-            f"model {fuser.card.name} is warm after {time.monotonic() - started:.1f} s: {info.library}, {info.provider}"
-        )
-        return fuser
+    def _check_classes(self, classes: Classes) -> None:
+        if self._maps is not None:
+            self._maps.check(classes.mask, classes.detections)
 
     def _make_pairing(self) -> Pairing | StockPairing:
         method = {"nearest": Pairing, "message_filters": StockPairing}[self._values["pairing.method"]]
@@ -182,12 +186,13 @@ class FusionNode(LifecycleNode):
 
     def _release(self) -> None:
         self._stop_streaming()
-        if self._outputs is not None:
-            self._outputs.close()
-            self._outputs = None
-        if self._fuser is not None:
-            self._fuser.close()
-            self._fuser = self._pipeline = None
+        with self._change_lock:
+            if self._outputs is not None:
+                self._outputs.close()
+                self._outputs = None
+            if self._models is not None:
+                self._models.close()
+                self._models = self._pipeline = None
 
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Checks a change, then makes it real; a change refused leaves everything as it was."""
@@ -195,19 +200,20 @@ class FusionNode(LifecycleNode):
             changed = {p.name: FUSION_PARAMETERS[p.name].coerce(p.value) for p in parameters if p.name in self._values}
             new = {**self._values, **changed}
             self._check_together(new)
-            if self._fuser is not None:
-                fixed = [
-                    name for name in changed if not FUSION_PARAMETERS[name].live and new[name] != self._values[name]
-                ]
-                if fixed:
-                    raise ParameterError(
-                        f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up"
-                    )
-                self._apply(changed, new)
+            fixed = [name for name in changed if not FUSION_PARAMETERS[name].live and new[name] != self._values[name]]
+            if fixed and self._models is not None:
+                raise ParameterError(f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up")
+            if self._models is not None and differs(self._values, new):
+                with self._loader.alone():
+                    new = {**self._values, **changed}
+                    size = self._camera_size()
+                    models = self._loader.load(new, size, self._check_classes, self._models, self._values)
+                    self._take_over(changed, models)
+            else:
+                self._take_over(changed, self._models)
         except SageFusionError as error:
             self.get_logger().warning(f"parameter change refused: {error}")
             return SetParametersResult(successful=False, reason=str(error))
-        self._values = new
         return SetParametersResult(successful=True)
 
     @staticmethod
@@ -219,49 +225,39 @@ class FusionNode(LifecycleNode):
         except ValueError as error:
             raise ParameterError(f"the parameters contradict each other: {error}") from error
 
-    def _apply(self, changed: dict[str, Any], new: dict[str, Any]) -> None:
-        """Makes live changes real. The model comes first, since it alone can still fail."""
-        model = changed.get("fusion.model", self._values["fusion.model"])
-        if model != self._values["fusion.model"]:
-            self._change_model(model)
-        if self._pipeline is not None:
-            self._pipeline.normaliser.settings = thermal_settings(new)
-            self._pipeline.thermal_tint = new["output.thermal_tint"]
-        if self._worker is not None:
-            with self._worker.lock:
-                self._worker.pairing.settings = pairing_settings(new)
-                self._worker.limiter.max_hz = new["rate.max_hz"]
+    def _take_over(self, changed: dict[str, Any], models: Models | None) -> None:
+        """Makes a change real, with the models that serve from now on; while they were loaded others may have changed.
 
-    def _change_model(self, model: str) -> None:
-        """Loads and warms the new model while the old one serves; the worker takes it with its next pair."""
-        if not self._model_lock.acquire(blocking=False):
-            raise ParameterError("fusion.model can't change now: another model is being loaded; try again after it")
-        try:
-            fuser = self._load(model)
-            self._fuser = fuser
-            # The old model is freed when the worker lets go of it, which may be in the middle of a pair.
-            self._pipeline = FusionPipeline(fuser, self._pipeline.normaliser, self._pipeline.thermal_tint)
+        Raises:
+            ParameterError: The change contradicts such another one.
+        """
+        with self._change_lock:
+            new = {**self._values, **changed}
+            self._check_together(new)
+            self._values = new
+            if models is None or self._pipeline is None:
+                return
+            self._outputs.configure(models.classes, new)
+            normaliser = self._pipeline.normaliser
+            normaliser.settings = thermal_settings(new)
+            # The worker takes the new pipeline with its next pair. Old models are freed when it lets go of them, which
+            # may be in the middle of a pair.
+            self._models = models
+            self._pipeline = FusionPipeline(
+                models.fuser, normaliser, perceiver=models.perceiver, **pipeline_settings(new)
+            )
             if self._worker is not None:
                 self._worker.pipeline = self._pipeline
-        finally:
-            self._model_lock.release()
+                with self._worker.lock:
+                    self._worker.pairing.settings = pairing_settings(new)
+                    self._worker.limiter.max_hz = new["rate.max_hz"]
 
     def _publish_diagnostics(self) -> None:
-        name, worker, outputs, fuser, inputs = (
-            self.get_name(),
-            self._worker,
-            self._outputs,
-            self._fuser,
-            self._inputs,
+        active_s = time.monotonic() - self._active_since
+        parts = (self._inputs, self._worker, self._outputs)
+        statuses = diagnostics.node_statuses(
+            self.get_name(), self._values, self._models, self._problem, *parts, active_s
         )
-        model = fuser.card.name if fuser else self._values["fusion.model"]
-        statuses = [diagnostics.engine_status(name, model, fuser.engine.info if fuser else None, self._problem)]
-        stale_ms = self._values["diagnostics.stale_ms"]
-        if inputs is not None:
-            statuses += [diagnostics.input_status(name, camera, stale_ms) for camera in inputs.cameras.values()]
-        if worker is not None and outputs is not None:
-            statuses.append(diagnostics.pairing_status(name, worker, time.monotonic() - self._active_since))
-            statuses.append(diagnostics.timing_status(name, worker, outputs.latency_ms))
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses))
 
 

@@ -1,20 +1,28 @@
-"""The topics of a fused pair: messages filled and published on the worker's thread, only where somebody listens."""
+"""All topics of a fused pair: published on the worker's thread under one header, only where somebody listens."""
 
 from __future__ import annotations
 
 import copy
 import time
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, TimeReference
+from sensor_msgs.msg import CameraInfo, TimeReference
+from std_msgs.msg import Header
 
+from sage_fusion_ros.nodes.annotation_output import AnnotationsTopic
+from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, MaskRunsTopic, ObjectsTopic
 from sage_fusion_ros.nodes.camera_input import CameraInput
+from sage_fusion_ros.nodes.detection_outputs import DetectionsTopic, LabelInfoTopic
+from sage_fusion_ros.nodes.image_outputs import FusedTopic, MaskTopic, OverlayTopic
+from sage_fusion_ros.nodes.messages import ns_to_stamp
 from sage_fusion_ros.nodes.qos import profile
-from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
-from sage_fusion_ros.pipeline.image_codec import encode
+from sage_fusion_ros.nodes.topic import Topic
+from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch, Wants
 from sage_fusion_ros.pipeline.pairing import Match
 from sage_fusion_ros.pipeline.stats import Rolling
 from sage_fusion_ros.pipeline.types import FusionResult
@@ -28,19 +36,44 @@ except ImportError:
 DEBUG_FLOATS = ("processing_time_ms", "pipeline_latency_ms", "cyclic_time_ms", "pair_dt_ms")
 
 
-def ns_to_stamp(stamp_ns: int) -> Time:
-    """Nanoseconds to builtin_interfaces/Time."""
-    return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+@dataclass(frozen=True)
+class Classes:
+    """The class names that a perceiver gives: empty where it gives no mask, or no boxes."""
+
+    mask: tuple[str, ...] = ()
+    detections: tuple[str, ...] = ()
 
 
 class Outputs:
-    """All publishers of one fused pair. The header is the driving camera's stamp in the RGB camera's frame."""
+    """All publishers of one fused pair. The header is the driving camera's stamp in the RGB camera's frame.
 
-    def __init__(self, node: Node, qos: QoSProfile) -> None:
+    Args:
+        node: The node whose topics these are.
+        qos: Profile of the outputs.
+        messages: The optional message modules that are installed, by package; see optional_messages.
+        maps: What our classes are to Autoware; None where its messages are not installed.
+    """
+
+    def __init__(self, node: Node, qos: QoSProfile, messages: dict[str, ModuleType], maps: AutowareMaps | None) -> None:
         self.latency_ms = Rolling()
         self.inputs: dict[str, CameraInput] = {}
         self._node = node
-        self._fused = node.create_publisher(Image, "~/output/fused", qos)
+        self._classes = Classes()
+        self._overlay = OverlayTopic(node, qos)
+        self._topics: list[Topic] = [FusedTopic(node, qos), MaskTopic(node, qos), self._overlay]
+        self._detections: DetectionsTopic | None = None
+        self._label_infos: dict[str, LabelInfoTopic] = {}
+        if vision := messages.get("vision_msgs"):
+            self._detections = DetectionsTopic(node, vision, qos)
+            self._topics.append(self._detections)
+            for topic in (MaskTopic.name, DetectionsTopic.name):
+                self._label_infos[topic] = LabelInfoTopic(node, vision, topic)
+        if foxglove := messages.get("foxglove_msgs"):
+            self._topics.append(AnnotationsTopic(node, foxglove, qos))
+        if maps is not None:
+            tier4, autoware = messages["tier4_perception_msgs"], messages["autoware_perception_msgs"]
+            self._topics += [ObjectsTopic(node, tier4, autoware, qos, maps), MaskRunsTopic(node, qos, maps)]
+        self._heard: list[Topic] = []
         self._camera_info = node.create_publisher(CameraInfo, "~/output/camera_info", qos)
         debug = profile("reliable", 10)
         self._floats = {
@@ -52,27 +85,53 @@ class Outputs:
 
     def close(self) -> None:
         """Destroys the publishers."""
-        for publisher in (self._fused, self._camera_info, self._pair_stamps, *self._floats.values()):
+        for topic in (*self._topics, *self._label_infos.values()):
+            topic.close()
+        for publisher in (self._camera_info, self._pair_stamps, *self._floats.values()):
             self._node.destroy_publisher(publisher)
 
-    def wanted(self) -> bool:
-        """Whether anybody listens to the fused image."""
-        return bool(self._fused.get_subscription_count())
+    def configure(self, classes: Classes, values: dict[str, Any]) -> None:
+        """Takes over what may change while running; says what the class numbers mean where that is new.
+
+        Args:
+            classes: Of the models that serve from now on. Pairs still in work with others are left out of the topics
+                that carry class numbers.
+            values: All parameters of the node.
+        """
+        self._classes = classes
+        self._overlay.opacity = values["output.overlay_opacity"]
+        if self._detections is not None:
+            self._detections.by_name = values["detection.class_id"] == "name"
+            self._label_infos[MaskTopic.name].announce(classes.mask)
+            threshold = values["detection.score_threshold"]
+            self._label_infos[DetectionsTopic.name].announce(classes.detections, threshold)
+
+    def wants(self) -> Wants:
+        """What the topics need that somebody listens to now, of what the models can give."""
+        classes = self._classes
+        can = Wants(fused=True, mask=bool(classes.mask), detections=bool(classes.detections))
+        self._heard = [topic for topic in self._topics if topic.needs & can and topic.heard()]
+        wants = Wants(fused=False)
+        for topic in self._heard:
+            wants |= topic.needs & can
+        return wants
 
     def publish(self, match: Match, result: FusionResult, watch: Stopwatch) -> None:
-        """Publishes a result and its debug values; laps "encode" and "publish"."""
-        frame_id = match.rgb.payload.header.frame_id
-        message = Image()
-        message.header.stamp = stamp = ns_to_stamp(match.stamp_ns)
-        message.header.frame_id = frame_id
-        encoded = encode(result.fused)
-        message.height, message.width, message.step = encoded.height, encoded.width, encoded.step
-        message.encoding, message.is_bigendian, message.data = encoded.encoding, encoded.is_bigendian, encoded.data
-        watch.lap("encode")
-        self._fused.publish(message)
-        watch.lap("publish")
-        self._publish_camera_info(stamp, frame_id, encoded.width, encoded.height)
+        """Publishes a result on the topics heard when it was begun, and its debug values; laps each topic's stage."""
+        header = Header(stamp=ns_to_stamp(match.stamp_ns), frame_id=match.rgb.payload.header.frame_id)
+        for topic in self._heard:
+            if self._fits(topic, result):
+                topic.publish(result, header, watch)
+        self._publish_camera_info(header, *result.fused.shape[1::-1])
         self._publish_debug(match, watch)
+
+    def _fits(self, topic: Topic, result: FusionResult) -> bool:
+        """Whether a result can go out on a topic: after a change of models one pair may still be of the old ones."""
+        if topic.needs.fused:  # images for people show what there is
+            return True
+        if topic.needs.mask:
+            return result.mask is not None and result.mask_classes == self._classes.mask
+        return result.detections is not None and result.detection_classes == self._classes.detections
 
     def report(self, camera: str, error: Exception) -> None:
         """Hands an error to the camera that caused it; one of the pair as a whole counts as the RGB camera's."""
@@ -80,7 +139,7 @@ class Outputs:
         if source is not None:
             source.note_error(error)
 
-    def _publish_camera_info(self, stamp: Time, frame_id: str, width: int, height: int) -> None:
+    def _publish_camera_info(self, header: Header, width: int, height: int) -> None:
         """The RGB camera's calibration holds for the fused image, which has its geometry and its size."""
         info = self.inputs["rgb"].camera_info if "rgb" in self.inputs else None
         if info is None or not self._camera_info.get_subscription_count():
@@ -94,8 +153,7 @@ class Outputs:
                 )
             return
         info = copy.copy(info)
-        info.header = copy.copy(info.header)
-        info.header.stamp, info.header.frame_id = stamp, frame_id
+        info.header = header
         self._camera_info.publish(info)
 
     def _publish_debug(self, match: Match, watch: Stopwatch) -> None:

@@ -6,13 +6,83 @@ from typing import Any
 
 from sage_fusion_ros.engines.onnx_engine import DEVICES
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
+from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS
 from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
+from sage_fusion_ros.pipeline.perceive import PerceptionChoice
+from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
 from sage_fusion_ros.pipeline.thermal import NORMALISATIONS, ThermalSettings
 
 RELIABILITIES = ("best_effort", "reliable")
 
 FUSION_PARAMETERS = ParameterTable(
     Spec("fusion.model", "sage_fast", "Fusion model: a name in models.path or the package, or a folder.", live=True),
+    Spec(
+        "perception.model",
+        "perception",
+        "Model for mask and boxes in one: a name, or a folder; empty: neither, unless the next two name a model.",
+        live=True,
+    ),
+    Spec(
+        "detection.model",
+        "",
+        "Detector in place of the perception model's boxes: an ONNX file or a model folder.",
+        live=True,
+    ),
+    Spec(
+        "detection.classes",
+        [""],
+        "Its class names in their order; or one entry: a text file, cityscapes, coco or driving; empty: its card's.",
+        live=True,
+    ),
+    Spec(
+        "detection.layout",
+        "auto",
+        "How it takes images and gives boxes; auto: found by the shapes.",
+        choices=("auto", *DETECTION_LAYOUTS),
+        live=True,
+    ),
+    Spec(
+        "detection.score_threshold",
+        0.3,
+        "Boxes of a lower score are left out.",
+        low=0.0,
+        high=1.0,
+        live=True,
+    ),
+    Spec(
+        "detection.iou_threshold",
+        0.65,
+        "Of two boxes of a class that overlap more, the one of the lower score is left out.",
+        low=0.0,
+        high=1.0,
+        live=True,
+    ),
+    Spec(
+        "detection.class_id",
+        "name",
+        "What ~/output/detections writes as class_id: the class's name, or its number as text.",
+        choices=("name", "number"),
+        live=True,
+    ),
+    Spec(
+        "segmentation.model",
+        "",
+        "Segmenter in place of the perception model's mask: an ONNX file or a model folder.",
+        live=True,
+    ),
+    Spec(
+        "segmentation.classes",
+        [""],
+        "Its class names in their order; or one entry: a text file, cityscapes, coco or driving; empty: its card's.",
+        live=True,
+    ),
+    Spec(
+        "segmentation.layout",
+        "auto",
+        "logits: NxCxhxw; ids: Nxhxw; with _unit it takes RGB in 0..1, else less ImageNet's mean; auto: by the shapes.",
+        choices=("auto", *SEGMENTATION_LAYOUTS),
+        live=True,
+    ),
     Spec("models.path", [""], "Folders searched for models before the package's own."),
     Spec(
         "engine.device", "auto", "Where the model runs; auto takes CUDA where it works, else the CPU.", choices=DEVICES
@@ -98,6 +168,24 @@ FUSION_PARAMETERS = ParameterTable(
         high=1.0,
         live=True,
     ),
+    Spec(
+        "output.overlay_opacity",
+        0.5,
+        "How strongly the mask covers ~/output/overlay.",
+        low=0.0,
+        high=1.0,
+        live=True,
+    ),
+    Spec(
+        "output.autoware_labels",
+        "",
+        "File that maps the boxes' classes to Autoware's; empty: config/autoware_labels.yaml of the package.",
+    ),
+    Spec(
+        "output.autoware_mask",
+        "",
+        "File that maps the mask's classes to Autoware's 16; empty: config/autoware_mask.yaml of the package.",
+    ),
     Spec("qos.input.reliability", "best_effort", "Reliability of the input subscriptions.", choices=RELIABILITIES),
     Spec("qos.input.depth", 5, "Messages kept for each input.", low=1, high=100),
     Spec("qos.output.reliability", "reliable", "Reliability of the outputs.", choices=RELIABILITIES),
@@ -126,3 +214,26 @@ def thermal_settings(values: dict[str, Any]) -> ThermalSettings:
     """
     prefix = "thermal."
     return ThermalSettings(**{name[len(prefix) :]: v for name, v in values.items() if name.startswith(prefix)})
+
+
+def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """What of the parameter values a FusionPipeline takes by name, beside its models."""
+    return {
+        "thermal_tint": values["output.thermal_tint"],
+        "score_threshold": values["detection.score_threshold"],
+        "iou_threshold": values["detection.iou_threshold"],
+    }
+
+
+def perception_choice(values: dict[str, Any]) -> PerceptionChoice:
+    """The perception's part of the parameter values; what belongs to a model that is not named counts for nothing."""
+
+    def part(kind: str) -> dict[str, Any]:
+        model = values[f"{kind}.model"]
+        return {
+            f"{kind}_model": model,
+            f"{kind}_classes": tuple(values[f"{kind}.classes"]) if model else (),
+            f"{kind}_layout": values[f"{kind}.layout"] if model else "auto",
+        }
+
+    return PerceptionChoice(perception_model=values["perception.model"], **part("detection"), **part("segmentation"))

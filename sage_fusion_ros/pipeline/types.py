@@ -82,10 +82,14 @@ class FusionResult:
         fused: uint8 HxWx3 RGB in the RGB image's size.
         mask: uint8 HxW class ids, or None where no segmentation ran.
         detections: Boxes, or None where no detection ran.
+        mask_classes: Name of each id of the mask.
+        detection_classes: Name of each class id of the detections.
         timings_ms: Duration of each stage in milliseconds, by name.
     """
 
     fused: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.uint8] | None = None
     detections: Detections | None = None
+    mask_classes: tuple[str, ...] = ()
+    detection_classes: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)

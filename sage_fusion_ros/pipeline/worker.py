@@ -1,4 +1,4 @@
-"""The worker thread: takes the newest pair of messages, decodes, fuses and hands over; counts what it drops."""
+"""The worker thread: takes the newest pair of messages, decodes, processes and hands over; counts what it drops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sage_fusion_ros.errors import SageFusionError
-from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch, Wants
 from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal, decode
 from sage_fusion_ros.pipeline.pairing import JUMP_NS, Match, Pairing
 from sage_fusion_ros.pipeline.rate import RateLimiter
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class Sink(Protocol):
     """Where results go. All of it is called on the worker's thread."""
 
-    def wanted(self) -> bool:
-        """Whether anybody listens; nothing is computed otherwise."""
+    def wants(self) -> Wants:
+        """What somebody listens to; nothing is computed for the rest."""
 
     def publish(self, match: Match, result: FusionResult, watch: Stopwatch) -> None:
         """Takes a result over; laps its own stages on the watch."""
@@ -100,7 +100,8 @@ class FusionWorker:
             self.dropped["older than the last one"] += 1  # it had to wait for certainty while a later pair did not
             return
         self._last = match
-        if not self._sink.wanted():
+        wants = self._sink.wants()
+        if not wants:
             self.dropped["nobody listens"] += 1
             return
         watch = Stopwatch()
@@ -112,7 +113,7 @@ class FusionWorker:
             thermal = _frame(match.thermal.payload, match.thermal.stamp_ns, as_thermal)
             camera = "pair"
             watch.lap("decode")
-            result = self.pipeline.process(FramePair(rgb, thermal))
+            result = self.pipeline.process(FramePair(rgb, thermal), wants)
             watch.skip()
             self._sink.publish(match, result, watch)
         except SageFusionError as error:
