@@ -77,7 +77,10 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
-        *(share(folder) for folder in ["launch", "config", "config/train", "models", *sorted(glob("models/*/"))]),
+        *(
+            share(folder)
+            for folder in ["launch", "config", "config/train", "config/eval", "models", *sorted(glob("models/*/"))]
+        ),
     ],
     zip_safe=False,
     entry_points={

@@ -66,6 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--noise", type=float, nargs="*", default=[0.01, 0.02, 0.04], metavar="SIGMA", help="of still scenes, 0..1"
     )
     figures.add_argument("--still-pairs", type=int, default=3, metavar="N", help="still scenes with noise of each set")
+    _add_perception(parser)
     work = parser.add_argument_group("output")
     work.add_argument(
         "--output", type=Path, default=Path("evaluation_output"), metavar="DIR", help="(default: %(default)s)"
@@ -79,11 +80,52 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     return parser
 
 
+def _add_perception(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("masks and boxes (AP50, AP50:95, mIoU); docs/evaluation.md has the rules")
+    group.add_argument(
+        "--perception",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="perception models that read every row's images: names or folders, or name=folder",
+    )
+    group.add_argument(
+        "--perception-folds",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of fold0 to fold4, of which fold k judges the pairs whose place in the sorted set is k by five",
+    )
+    group.add_argument(
+        "--boxed",
+        default="",
+        help="boxed pairs that judge perception models: validation, all (default: validation; of folds all)",
+    )
+    group.add_argument(
+        "--mask-pairs",
+        type=Path,
+        metavar="TXT",
+        help="pairs whose masks are judged (default: config/eval/day_pairs.txt)",
+    )
+    group.add_argument(
+        "--smoke-clip",
+        nargs="+",
+        default=[],
+        metavar="RGB,THERMAL",
+        help="two videos: who sees the people that the first --detector sees in thermal alone",
+    )
+    group.add_argument("--smoke-step", type=int, default=5, metavar="N", help="every n-th frame (default: %(default)s)")
+    group.add_argument(
+        "--overlays", type=int, default=6, metavar="N", help="pairs shown with mask and boxes (default: %(default)s)"
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluates what the arguments name; returns the exit code."""
-    _check_packages(detectors=bool(args.detector))
-    from sage_fusion_ros.evaluation.comparison.compare import Settings, run_comparison
+    _check_packages(boxes=bool(args.detector or args.perception or args.perception_folds))
+    from sage_fusion_ros.evaluation.comparison.compare import run_comparison
     from sage_fusion_ros.evaluation.comparison.report import grouped_skips, write_page, write_report
+    from sage_fusion_ros.evaluation.comparison.settings import Settings
     from sage_fusion_ros.evaluation.comparison.table import as_text
     from sage_fusion_ros.evaluation.comparison.tables import build_tables, foot_notes
 
@@ -98,6 +140,13 @@ def run(args: argparse.Namespace) -> int:
         baselines=args.baselines,
         detectors=args.detector,
         boxes=args.boxes,
+        perception=args.perception,
+        perception_folds=args.perception_folds,
+        boxed=args.boxed,
+        mask_pairs=args.mask_pairs,
+        smoke_clips=args.smoke_clip,
+        smoke_step=args.smoke_step,
+        overlays=args.overlays,
         clips=args.clips,
         clip_frames=args.clip_frames,
         noise=args.noise,
@@ -131,13 +180,13 @@ def run(args: argparse.Namespace) -> int:
     for note in (*notes, *report["notes"]):
         print(note)
     write_report(args.output, report)
-    page = write_page(args.output, report, tables, notes, outcome.pictures)
+    page = write_page(args.output, report, tables, notes, outcome.pictures, outcome.overlays)
     print(f"{outcome.done} pairs and clips evaluated, {len(report['skipped'])} skipped; {page}")
     return SOME_SKIPPED if report["skipped"] else ALL_DONE
 
 
-def _check_packages(detectors: bool) -> None:
+def _check_packages(boxes: bool) -> None:
     """Raises ModuleNotFoundError for what is missing now, not when the figures or the page come to need it."""
-    for package in ("skimage", "sklearn", "jinja2", *(["pycocotools"] if detectors else [])):
+    for package in ("skimage", "sklearn", "jinja2", *(["pycocotools"] if boxes else [])):
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named '{package}'", name=package)

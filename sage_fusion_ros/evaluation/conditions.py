@@ -1,4 +1,4 @@
-"""Bad conditions, made from a good pair: darkness, smoke, a dead camera. The same pair is spoilt the same way each time.
+"""Bad conditions, made from a good pair: darkness, smoke, a dead camera. A pair is spoilt the same way each time.
 
 The labels of the pair stay true, since nothing moves; what a network still sees is then a question of what it makes of
 the other camera.
@@ -16,8 +16,8 @@ AS_IS, DARKENED, SMOKED, RGB_DEAD, THERMAL_DEAD = "as is", "darkened", "smoked",
 CONDITIONS = (AS_IS, DARKENED, SMOKED, RGB_DEAD, THERMAL_DEAD)
 
 _GAMMA = 2.2
-# At night a fiftieth of the daylight that the picture was taken by is left, and the camera amplifies it threefold. White
-# comes out at 71 of 255, a mean of 20 to 45: as dark as the night images of public sets.
+# At night a fiftieth of the daylight that the picture was taken by is left, and the camera amplifies it threefold.
+# White comes out at 71 of 255, and the mean of an image at 25 to 50: as dark as the night images of public sets.
 _LIGHT, _GAIN = 0.02, 3.0
 _FULL_WELL = 10_000.0  # electrons of a white pixel by day
 _READ_NOISE = 4.0  # electrons

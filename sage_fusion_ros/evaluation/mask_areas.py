@@ -1,4 +1,4 @@
-"""How far a mask agrees with labels: intersection over union by class, and its mean, for any weighting of the images."""
+"""How far masks agree with labels: intersection over union by class, and its mean, however the images are weighed."""
 
 from __future__ import annotations
 

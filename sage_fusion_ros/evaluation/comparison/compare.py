@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,83 +12,31 @@ from sage_fusion_ros.engines.models import find_model, list_models, search_paths
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.evaluation.comparison.baselines import read_baselines
 from sage_fusion_ros.evaluation.comparison.clips import find_clips, holds_videos
-from sage_fusion_ros.evaluation.comparison.contenders import LUMA, PLAIN, ContenderSpec
-from sage_fusion_ros.evaluation.comparison.measures import PairResult
+from sage_fusion_ros.evaluation.comparison.contenders import PLAIN, ContenderSpec
+from sage_fusion_ros.evaluation.comparison.labels import read_pair_list
+from sage_fusion_ros.evaluation.comparison.masks import MaskResult
+from sage_fusion_ros.evaluation.comparison.measures import ClipResult, PairResult
+from sage_fusion_ros.evaluation.comparison.overlays import OverlayResult, SmokeFrame
+from sage_fusion_ros.evaluation.comparison.perceivers import (
+    PerceptionReader,
+    PerceptionSpec,
+    perception_specs,
+    split_name,
+)
 from sage_fusion_ros.evaluation.comparison.pictures import PictureResult, choose_pairs
 from sage_fusion_ros.evaluation.comparison.report import build_report
 from sage_fusion_ros.evaluation.comparison.result_files import match_results
 from sage_fusion_ros.evaluation.comparison.runner import Crew, Job, Plan, Result
 from sage_fusion_ros.evaluation.comparison.sets import Selection, SelectionRules, select_pairs
+from sage_fusion_ros.evaluation.comparison.settings import Settings
+from sage_fusion_ros.evaluation.comparison.smoke import SmokeClip, SmokeResult, parse_smoke_clip, smoke_parts
 from sage_fusion_ros.evaluation.detectors import Detector
-from sage_fusion_ros.evaluation.metrics.profiles import METRICS, PROFILES
+from sage_fusion_ros.evaluation.run_report import spread
+from sage_fusion_ros.resources import share_dir
 from sage_fusion_ros.sources.split import read_split
 
-BOXES = ("all", "scored")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is compared on what.
-
-    Attributes:
-        data: Folders of pairs, each a set; folders of videos count as clips.
-        models: Names or folders of fusion models, with or without "name=" before them; empty: all that are installed.
-        results: "name=folder" of fused images that others made.
-        profile, metrics: See evaluation.metrics.profiles; no metrics: all.
-        luma: "saved" or "network"; see load_contenders.
-        split: YAML file whose section `split` says what is kept out of training; only that is scored.
-        baselines: JSON files with figures of others; then only the pairs they list are scored.
-        detectors: ONNX files.
-        boxes: Which boxed pairs detectors look at: "all" or "scored".
-        clips: Folders of videos or of consecutive frames.
-        clip_frames: At most so many frames of a clip, from the first on; 0: all.
-        noise: Standard deviations of the sensor noise of still scenes, as shares of full scale.
-        still_pairs: Pairs of each set taken as still scenes.
-        pictures: Pairs shown on the page.
-        limit: At most so many scored pairs of a set, evenly spread; 0: all.
-        processes: How many work at the same time.
-    """
-
-    data: Sequence[Path] = ()
-    models: Sequence[str] = ()
-    results: Sequence[str] = ()
-    profile: str = "standard"
-    metrics: Sequence[str] = METRICS
-    luma: str = "saved"
-    split: Path | None = None
-    baselines: Sequence[Path] = ()
-    detectors: Sequence[Path] = ()
-    boxes: str = "all"
-    clips: Sequence[Path] = ()
-    clip_frames: int = 90
-    noise: Sequence[float] = (0.01, 0.02, 0.04)
-    still_pairs: int = 3
-    pictures: int = 12
-    limit: int = 0
-    processes: int = 1
-
-    def __post_init__(self) -> None:
-        for name, known in (("profile", PROFILES), ("luma", LUMA), ("boxes", BOXES)):
-            if getattr(self, name) not in known:
-                raise ParameterError(f"{name} is '{getattr(self, name)}'; expected one of {', '.join(known)}")
-        if unknown := [metric for metric in self.metrics if metric not in METRICS]:
-            raise ParameterError(f"there is no metric '{unknown[0]}'; there are {', '.join(METRICS)}")
-        if not self.data and not self.clips:
-            raise ParameterError("nothing to evaluate; give --data or --clips")
-        for name in ("clip_frames", "still_pairs", "pictures", "limit"):
-            if getattr(self, name) < 0:
-                raise ParameterError(f"{name} is {getattr(self, name)}; expected 0 or more")
-        if self.processes < 1 or self.clip_frames == 1 or not all(0 <= sigma <= 1 for sigma in self.noise):
-            raise ParameterError("processes must be 1 or more, clip_frames 0 or 2 and more, noise in 0..1")
-
-    def as_dict(self) -> dict[str, Any]:
-        """As the user gave them, ready for JSON."""
-        return {
-            name: [str(entry) if isinstance(entry, Path) else entry for entry in value]
-            if isinstance(value, (list, tuple))
-            else (str(value) if isinstance(value, Path) else value)
-            for name, value in asdict(self).items()
-        }
+DAY_PAIRS = "config/eval/day_pairs.txt"
+"""The pairs on which masks are judged where no other list is given."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +46,13 @@ class Outcome:
     Attributes:
         report: See build_report.
         pictures: For the page.
+        overlays: For the page too.
         done: Pairs and clips that could be measured.
     """
 
     report: dict[str, Any]
     pictures: list[PictureResult] = field(default_factory=list)
+    overlays: list[OverlayResult] = field(default_factory=list)
     done: int = 0
 
 
@@ -123,10 +73,11 @@ def run_comparison(settings: Settings, progress: Callable[[int, int], None] = la
     videos = [Path(root) for root in settings.data if holds_videos(Path(root))]
     clips = find_clips([*settings.clips, *videos], split)
     detectors = _check_detectors(settings.detectors)
+    perception = _check_perception(settings, detectors)
+    smoke = [part for clip in settings.smoke_clips for part in smoke_parts(parse_smoke_clip(clip), settings.smoke_step)]
     listed = {name: list(files) for name, files in baselines.images.items()} if baselines.images else None
-    selection = select_pairs(
-        folders, SelectionRules(split, listed, settings.limit, settings.boxes if detectors else "none")
-    )
+    rules = SelectionRules(split, listed, settings.limit, settings.boxes if detectors else "none")
+    selection = select_pairs(folders, _with_perception(rules, settings, perception))
     specs = _contenders(settings, selection, {root.resolve().name: root for root in folders})
     plan = Plan(
         contenders=tuple(specs),
@@ -134,20 +85,35 @@ def run_comparison(settings: Settings, progress: Callable[[int, int], None] = la
         profile=settings.profile,
         metrics=tuple(settings.metrics),
         detectors=detectors,
+        perception=tuple(perception),
         sigmas=tuple(settings.noise),
         clip_frames=settings.clip_frames,
     )
-    if detectors and not any(entry.boxes for entry in selection.sets):
-        selection.notes.append("No set has boxes_coco.json, so the detectors had nothing to read.")
+    if (detectors or perception) and folders and not any(entry.boxes for entry in selection.sets):
+        selection.notes.append("No boxed pairs were there, so no boxes were judged.")
+    items = [item for entry in selection.sets for item in entry.items]
     # The long ones first, so that no process works alone at the end.
-    jobs = [Job("clip", clip) for clip in clips] + [Job("pair", i) for entry in selection.sets for i in entry.items]
+    jobs = [Job("clip", clip) for clip in clips] + [Job("smoke", part) for part in smoke]
+    jobs += [Job("mask", item) for item in items if item.labels is not None]
+    jobs += [Job("pair", item) for item in items if item.scored or item.boxed or item.judged]
     results = _work(plan, jobs, settings, selection, progress)
     arguments = {**settings.as_dict(), "detectors": list(detectors)}
+    report = build_report(
+        arguments=arguments,
+        specs=specs,
+        perception=perception,
+        baselines=baselines,
+        selection=selection,
+        results=results,
+    )
     return Outcome(
-        build_report(arguments=arguments, specs=specs, baselines=baselines, selection=selection, results=results),
+        report,
         [result for result in results if isinstance(result, PictureResult)],
+        [result for result in results if isinstance(result, OverlayResult)],
         sum(1 for r in results if isinstance(r, PairResult) and (r.figures or r.boxes))
-        + sum(1 for r in results if getattr(r, "frames", 0) > 1),
+        + sum(1 for r in results if isinstance(r, ClipResult) and r.frames > 1)
+        + sum(1 for r in results if isinstance(r, MaskResult) and r.areas and not (r.item.scored or r.item.judged))
+        + len({r.part.clip for r in results if isinstance(r, SmokeResult) and r.looked}),
     )
 
 
@@ -158,7 +124,7 @@ def _work(
     results: list[Result] = []
     scored = [len(entry.scored) for entry in selection.sets]
     stills = sum(min(count, settings.still_pairs) for count in scored) if plan.sigmas else 0
-    total = len(jobs) + stills + min(settings.pictures, sum(scored))
+    total = len(jobs) + stills + min(settings.pictures, sum(scored)) + (settings.overlays if plan.perception else 0)
     progress(0, total)
     with Crew(plan, min(settings.processes, max(len(jobs), 1))) as crew:
         for result in crew.do(jobs):
@@ -166,6 +132,7 @@ def _work(
             progress(len(results), total)
         measured = [result for result in results if isinstance(result, PairResult) and result.figures]
         more = [Job("picture", result.item) for result in choose_pairs(measured, settings.pictures)]
+        more += choose_overlays(results, settings.overlays) if plan.perception else []
         for entry in selection.sets if plan.sigmas else ():
             own = [result for result in measured if result.item.set_name == entry.name]
             more += [Job("still", result.item) for result in choose_pairs(own, settings.still_pairs)]
@@ -175,17 +142,58 @@ def _work(
     return results
 
 
+def choose_overlays(results: Sequence[Result], count: int) -> list[Job]:
+    """What is shown with mask and boxes: pairs, dark and bright ones, and as many hidden frames of each smoke clip.
+
+    Args:
+        results: All measurements.
+        count: How many pairs at most, and half as many frames of each clip.
+    """
+    read = [result for result in results if isinstance(result, PairResult) and (result.boxes or result.figures)]
+    # Those kept out of training first: what a model makes of its own lessons shows little.
+    kept = [result for result in read if result.item.validation] or read
+    jobs = [Job("overlay", result.item) for result in choose_pairs(kept, count)]
+    hidden: dict[SmokeClip, list[int]] = {}
+    for result in results:
+        if isinstance(result, SmokeResult):
+            hidden.setdefault(result.part.clip, []).extend(result.hidden)
+    for clip, frames in hidden.items():
+        chosen = spread(len(frames), (count + 1) // 2)
+        jobs += [Job("overlay", SmokeFrame(clip, sorted(frames)[index])) for index in chosen]
+    return jobs
+
+
+def _with_perception(rules: SelectionRules, settings: Settings, perception: Sequence[PerceptionSpec]) -> SelectionRules:
+    """The rules with the pairs that perception models are judged on."""
+    if not perception:
+        alone = settings.boxed or ("all" if settings.boxes == "all" else "none")
+        return replace(rules, judged=alone if settings.detectors else "none")
+    judged = "all" if any(spec.judged == "all" for spec in perception) else "validation"
+    listed = read_pair_list(settings.mask_pairs or share_dir() / DAY_PAIRS)
+    return replace(rules, judged=judged, labelled=listed)
+
+
+def _check_perception(settings: Settings, detectors: Mapping[str, Path]) -> list[PerceptionSpec]:
+    """Perception models; opening each here tells at once what is wrong."""
+    specs = perception_specs(settings.perception, settings.perception_folds, settings.boxed)
+    for spec in specs:
+        if spec.name in detectors:
+            raise ParameterError(f"a detector and a perception model are called '{spec.name}'; use 'name=folder'")
+        PerceptionReader(spec)
+    return specs
+
+
 def _contenders(settings: Settings, selection: Selection, roots: dict[str, Path]) -> list[ContenderSpec]:
     """Models, results and the plain ones; every name once."""
     specs = []
     for given in settings.models or _installed():
-        name, place = _named(given)
+        name, place = split_name(given)
         folder = find_model(place)
         name = name or folder.path.parent.resolve().name
         specs.append(ContenderSpec(name, "model", place, sha256=folder.card.sha256))
     items = [item for entry in selection.sets for item in entry.items]
     for given in settings.results:
-        name, place = _named(given)
+        name, place = split_name(given)
         name = name or Path(place).resolve().name
         specs.append(ContenderSpec(name, "results", files=match_results(name, Path(place), items, roots)))
     for spec in specs:
@@ -200,12 +208,6 @@ def _installed() -> list[str]:
     """Names of the fusion models at hand."""
     (models,) = search_paths()
     return [name for name in list_models() if read_card(models / name).task == "fusion"]
-
-
-def _named(given: str) -> tuple[str, str]:
-    """The parts of "name=place"; the name is empty where there is none."""
-    name, separator, place = given.partition("=")
-    return (name, place) if separator and "/" not in name else ("", given)
 
 
 def _check_detectors(paths: Sequence[Path]) -> dict[str, Path]:

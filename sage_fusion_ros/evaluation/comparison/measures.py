@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from sage_fusion_ros.errors import ImageFormatError, MetricError, SourceError
 from sage_fusion_ros.evaluation.comparison.clips import Clip
 from sage_fusion_ros.evaluation.comparison.contenders import SOURCES, Contender, Fused, LoadedPair, load_pair, make_pair
 from sage_fusion_ros.evaluation.comparison.sets import Item
-from sage_fusion_ros.evaluation.detectors import DetectedBoxes, Detector
+from sage_fusion_ros.evaluation.detectors import DetectedBoxes
 from sage_fusion_ros.evaluation.exposure import burnt_share, rgb_likeness
 from sage_fusion_ros.evaluation.metrics.profiles import score
 from sage_fusion_ros.evaluation.pattern import FlatEnergy
@@ -36,7 +37,7 @@ class PairResult:
         figures: By contender, metrics and BURNT (0..1), of bright pairs LIKENESS too; None where a metric is not
             defined. Empty where the pair is not scored.
         pattern: By contender, energy in flat regions.
-        boxes: By detector and contender, what it sees.
+        boxes: By detector or perception model and by contender, what it sees.
         skipped: What could not be done, as (name, reason).
     """
 
@@ -71,11 +72,11 @@ class ClipResult:
 def measure_pair(
     item: Item,
     contenders: Mapping[str, Contender],
-    detectors: Mapping[str, Detector],
+    readers: Mapping[str, Callable[[npt.NDArray[np.uint8]], DetectedBoxes]],
     profile: str,
     metrics: Sequence[str],
 ) -> PairResult:
-    """Scores a pair and shows it to the detectors, whatever of both is asked for."""
+    """Scores a pair if it counts, and shows it, as each contender has it, to the detectors and models that read it."""
     result = PairResult(item)
     try:
         pair = load_pair(item)
@@ -95,9 +96,8 @@ def measure_pair(
             result.figures.pop(name, None)
             result.skipped.append((f"{item.key}, {name}", str(error)))
             continue
-        if item.boxed:
-            for detector_name, detector in detectors.items():
-                result.boxes.setdefault(detector_name, {})[name] = detector.detect(fused.rgb)
+        for reader_name, read in readers.items():
+            result.boxes.setdefault(reader_name, {})[name] = read(fused.rgb)
     return result
 
 

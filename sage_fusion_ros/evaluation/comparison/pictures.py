@@ -110,10 +110,10 @@ def make_pictures(item: Item, contenders: Mapping[str, Contender]) -> PictureRes
             continue  # measuring the pair has named it
     height, width = pair.luma.shape
     result.size, result.bright = (width, height), pair.bright
-    result.views = {name: _data_url(_shrunk(image), ".jpg") for name, image in images.items()}
+    result.views = {name: data_url(shrunk(image), ".jpg") for name, image in images.items()}
     fused = [image for name, image in images.items() if name not in SOURCES]
     for what, (left, top, side) in find_differences(fused, [images[name] for name in SOURCES]) if fused else ():
-        views = {name: _data_url(image[top : top + side, left : left + side], ".png") for name, image in images.items()}
+        views = {name: data_url(image[top : top + side, left : left + side], ".png") for name, image in images.items()}
         result.crops.append(Crop(what, (left, top, side, side), views))
     return result
 
@@ -168,7 +168,8 @@ def _square_means(image: Floats, side: int) -> Floats:
     return np.asarray(total / side**2, np.float32)
 
 
-def _shrunk(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def shrunk(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """An image no wider than the page shows it."""
     height, width = image.shape[:2]
     if width <= VIEW_WIDTH:
         return image
@@ -176,7 +177,8 @@ def _shrunk(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _data_url(rgb: npt.NDArray[np.uint8], suffix: str) -> str:
+def data_url(rgb: npt.NDArray[np.uint8], suffix: str) -> str:
+    """An RGB image as a data URL: ".jpg" of quality 90, or ".png"."""
     kind, options = ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]) if suffix == ".jpg" else ("png", [])
     _, data = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     return f"data:image/{kind};base64," + base64.b64encode(data.tobytes()).decode("ascii")

@@ -15,7 +15,11 @@ from sage_fusion_ros.evaluation.comparison.baselines import Baselines
 from sage_fusion_ros.evaluation.comparison.contenders import ContenderSpec
 from sage_fusion_ros.evaluation.comparison.detection import read_detections
 from sage_fusion_ros.evaluation.comparison.measures import ClipResult, PairResult, StillResult
+from sage_fusion_ros.evaluation.comparison.overlays import OverlayResult
+from sage_fusion_ros.evaluation.comparison.perceivers import PerceptionSpec
+from sage_fusion_ros.evaluation.comparison.perception import read_perception
 from sage_fusion_ros.evaluation.comparison.pictures import PictureResult
+from sage_fusion_ros.evaluation.comparison.runner import Result
 from sage_fusion_ros.evaluation.comparison.sets import Selection
 from sage_fusion_ros.evaluation.comparison.summary import (
     agreement,
@@ -44,16 +48,18 @@ def build_report(
     *,
     arguments: Mapping[str, Any],
     specs: Sequence[ContenderSpec],
+    perception: Sequence[PerceptionSpec],
     baselines: Baselines,
     selection: Selection,
-    results: Sequence[PairResult | StillResult | ClipResult | PictureResult],
+    results: Sequence[Result],
 ) -> dict[str, Any]:
     """Everything that was found out.
 
     Args:
-        arguments: What was asked for, as the user gave it; of these "profile", "metrics", "luma", "boxes" and
-            "detectors" (a list of their names) are read.
+        arguments: What was asked for, as the user gave it; of these "profile", "metrics", "luma", "boxes",
+            "boxed" and "detectors" (a list of their names) are read.
         specs: The contenders.
+        perception: The perception models.
         baselines: Figures of others.
         selection: The sets.
         results: Of all jobs.
@@ -65,6 +71,8 @@ def build_report(
     rows, images = rows_of(specs, baselines), join_figures(pairs, baselines)
     means, sha256 = set_means(images, rows), {spec.name: spec.sha256 for spec in specs}
     detectors, detector_notes = read_detections(selection.sets, pairs, specs, arguments["detectors"], baselines)
+    judged = arguments["boxed"] or arguments["boxes"]
+    read, perception_notes = read_perception(selection.sets, results, specs, perception, arguments["detectors"], judged)
     bright = Counter(result.item.set_name for result in pairs if result.figures and result.bright)
     return {
         "arguments": dict(arguments),
@@ -88,6 +96,7 @@ def build_report(
         "still_scenes": still_ratios([r for r in results if isinstance(r, StillResult)]),
         "clips": clip_changes([r for r in results if isinstance(r, ClipResult)]),
         "detectors": {name: {"judged": JUDGED[arguments["boxes"]], **entry} for name, entry in detectors.items()},
+        "perception": read,
         "images": {
             result.item.key: {
                 "bright": result.bright,
@@ -97,7 +106,7 @@ def build_report(
             for result in pairs
             if result.figures
         },
-        "notes": [*selection.notes, *detector_notes, *_agreement_notes(pairs, baselines)],
+        "notes": [*selection.notes, *detector_notes, *perception_notes, *_agreement_notes(pairs, baselines)],
         "baseline_notes": baselines.notes,
         "skipped": [list(skip) for skip in (*selection.skipped, *(s for r in results for s in r.skipped))],
     }
@@ -150,6 +159,7 @@ def write_page(
     tables: Sequence[Table],
     notes: Sequence[str],
     pictures: Sequence[PictureResult],
+    overlays: Sequence[OverlayResult] = (),
 ) -> Path:
     """Writes index.html with everything it needs inside.
 
@@ -167,6 +177,7 @@ def write_page(
         foot_notes=notes,
         skips=grouped_skips(report["skipped"]),
         pictures=sorted((p for p in pictures if p.views), key=lambda picture: picture.item.key),
+        overlays=sorted((o for o in overlays if o.views), key=lambda overlay: overlay.key),
         kinds={row["name"]: row["kind"] for row in report["rows"]},
     )
     return _write(folder / PAGE_FILE, page)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.evaluation.comparison.clips import Clip
 from sage_fusion_ros.evaluation.comparison.contenders import SOURCES, ContenderSpec, load_contenders
+from sage_fusion_ros.evaluation.comparison.masks import MaskResult, measure_masks
 from sage_fusion_ros.evaluation.comparison.measures import (
     ClipResult,
     PairResult,
@@ -26,14 +30,17 @@ from sage_fusion_ros.evaluation.comparison.measures import (
     measure_pair,
     measure_still,
 )
+from sage_fusion_ros.evaluation.comparison.overlays import OverlayResult, SmokeFrame, draw_overlays
+from sage_fusion_ros.evaluation.comparison.perceivers import PerceptionReader, PerceptionSpec
 from sage_fusion_ros.evaluation.comparison.pictures import PictureResult, make_pictures
 from sage_fusion_ros.evaluation.comparison.sets import Item
-from sage_fusion_ros.evaluation.detectors import Detector
+from sage_fusion_ros.evaluation.comparison.smoke import SmokePart, SmokeResult, measure_smoke
+from sage_fusion_ros.evaluation.detectors import DetectedBoxes, Detector
 
 # Read by the libraries below numpy, scipy and scikit-learn when they are loaded.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Result = PairResult | StillResult | ClipResult | PictureResult
+Result = PairResult | StillResult | ClipResult | PictureResult | MaskResult | SmokeResult | OverlayResult
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ class Plan:
         profile: Of the metrics.
         metrics: Which of them.
         detectors: Files of detectors by name.
+        perception: Perception models.
         sigmas: Noise of the still scenes, as shares of the full scale.
         clip_frames: At most so many frames of a clip; 0 takes all.
     """
@@ -55,16 +63,23 @@ class Plan:
     profile: str = "standard"
     metrics: tuple[str, ...] = ()
     detectors: dict[str, Path] = field(default_factory=dict)
+    perception: tuple[PerceptionSpec, ...] = ()
     sigmas: tuple[float, ...] = ()
     clip_frames: int = 0
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do: "pair", "still" or "picture" with an item, "clip" with a clip."""
+    """One thing to do.
+
+    Attributes:
+        kind: "pair", "still", "picture", "mask" or "overlay" with an item; with a frame of a clip "overlay", with a
+            part of one "smoke", with a whole one "clip".
+        what: With what.
+    """
 
     kind: str
-    what: Item | Clip
+    what: Item | Clip | SmokePart | SmokeFrame
 
 
 class Worker:
@@ -74,21 +89,40 @@ class Worker:
         self._plan = plan
         self._contenders = load_contenders(plan.contenders, plan.luma)
         # Those that can fuse an image nobody has seen before.
-        able = [spec.name for spec in plan.contenders if spec.kind != "results" and spec.name not in SOURCES]
-        self._makers = {name: self._contenders[name] for name in able}
+        self._able = {spec.name: self._contenders[spec.name] for spec in plan.contenders if spec.kind != "results"}
+        self._makers = {name: who for name, who in self._able.items() if name not in SOURCES}
         self._detectors = {name: Detector(path, threads=1) for name, path in plan.detectors.items()}
+        self._perception = {spec.name: PerceptionReader(spec) for spec in plan.perception}
 
     def do(self, job: Job) -> Result:
         """Does one job; what can't be done is named in its result."""
         plan, what = self._plan, job.what
         if isinstance(what, Clip):
             return measure_clip(what, self._makers, plan.clip_frames)
+        if isinstance(what, SmokePart):
+            return measure_smoke(what, self._able, self._detectors, self._perception)
+        if isinstance(what, SmokeFrame):
+            return draw_overlays(what, self._able, self._perception)
         if job.kind == "still":
             return measure_still(what, self._makers, plan.sigmas)
         here = {spec.name: self._contenders[spec.name] for spec in plan.contenders if spec.takes_part(what.set_name)}
         if job.kind == "picture":
             return make_pictures(what, here)
-        return measure_pair(what, here, self._detectors, plan.profile, plan.metrics)
+        if job.kind == "overlay":
+            return draw_overlays(what, here, self._perception)
+        if job.kind == "mask":
+            return measure_masks(what, here, self._able, self._perception)
+        return measure_pair(what, here, self._readers_of(what), plan.profile, plan.metrics)
+
+    def _readers_of(self, item: Item) -> dict[str, Callable[[npt.NDArray[np.uint8]], DetectedBoxes]]:
+        """Who looks at a pair: detectors at all with boxes, a perception model at those it may be judged on."""
+        readers: dict[str, Callable[[npt.NDArray[np.uint8]], DetectedBoxes]] = {}
+        if item.boxed or item.judged:
+            readers.update({name: detector.detect for name, detector in self._detectors.items()})
+        for spec in self._plan.perception:
+            if spec.judges(item) and self._perception[spec.name].detects:
+                readers[spec.name] = functools.partial(self._perception[spec.name].boxes, position=item.position)
+        return readers
 
 
 class Crew:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.evaluation.comparison.labels import find_labels
 from sage_fusion_ros.evaluation.run_report import spread
 from sage_fusion_ros.sources.boxes import BOXES_FILE, BoxedImage, read_boxes
 from sage_fusion_ros.sources.layouts import PairPath, find_pairs
@@ -25,6 +26,10 @@ class Item:
         file: The colour file relative to the set, without suffix, for example 'vi/00008N'.
         scored: Whether the metrics count it.
         boxed: Whether detectors look at it.
+        position: Its place among all pairs of the set in sorted order, from 0: a fold is told by its remainder by five.
+        validation: Whether it is kept out of training; see SelectionRules.
+        judged: Whether it has drawn boxes that perception models may be judged on.
+        labels: Label map to judge masks by; None where it has none or is not listed for that.
     """
 
     set_name: str
@@ -34,6 +39,10 @@ class Item:
     file: str
     scored: bool
     boxed: bool
+    position: int = 0
+    validation: bool = False
+    judged: bool = False
+    labels: Path | None = None
 
     @property
     def key(self) -> str:
@@ -47,13 +56,15 @@ class PairSet:
 
     Attributes:
         name: The folder's name.
-        items: The pairs that are scored or looked at by detectors, sorted by name.
-        boxes: The drawn boxes by the pair's name, of the boxed items alone.
+        items: The pairs that anything is done with, sorted by name.
+        boxes: The drawn boxes by the pair's name, of the items that are boxed or judged.
+        annotated: The classes of which the set has a box anywhere; of others nobody can say whether they are there.
     """
 
     name: str
     items: list[Item]
     boxes: dict[str, BoxedImage] = field(default_factory=dict)
+    annotated: frozenset[str] = frozenset()
 
     @property
     def scored(self) -> list[Item]:
@@ -86,12 +97,17 @@ class SelectionRules:
             is not scored.
         limit: At most so many scored pairs of a set, evenly spread; 0 takes all.
         boxes: "all" boxed pairs go to the detectors, only those "scored", or "none".
+        judged: Perception models are judged on "all" boxed pairs, on those of "validation", or "none". Kept for
+            validation is what the split keeps out of training; without one, the 1st, 6th, 11th, ... pair of each set.
+        labelled: "set/pair" of those on which masks are judged, if their set has label maps.
     """
 
     split: SplitSettings | None = None
     listed: Mapping[str, Iterable[str]] | None = None
     limit: int = 0
     boxes: str = "none"
+    judged: str = "none"
+    labelled: frozenset[str] = frozenset()
 
 
 def select_pairs(roots: Sequence[Path], rules: SelectionRules) -> Selection:
@@ -142,13 +158,35 @@ def _select_set(name: str, root: Path, rules: SelectionRules, selection: Selecti
     if rules.limit:
         ordered = sorted(scored)
         scored = {ordered[index] for index in spread(len(ordered), rules.limit)}
-    boxes = _boxes(name, root, pairs, rules, scored, selection)
+    ordered = sorted(pairs)
+    kept = set(validation_names(ordered, rules.split or SplitSettings(every_fifth=(name,))))
+    drawn = _boxes(name, root, pairs, rules, selection)
+    boxed = drawn.keys() & {"none": set(), "scored": scored, "all": drawn.keys()}[rules.boxes]
+    judged = drawn.keys() & {"none": set(), "validation": kept, "all": drawn.keys()}[rules.judged]
+    labels = find_labels(name, pairs, rules.labelled, selection.skipped, selection.notes)
     items = [
-        Item(name, pair.name, pair.rgb, pair.thermal, _file(root, pair), key in scored, key in boxes)
-        for key in sorted(scored | boxes.keys())
-        if (pair := pairs[key])
+        Item(
+            name,
+            pair.name,
+            pair.rgb,
+            pair.thermal,
+            _file(root, pair),
+            scored=key in scored,
+            boxed=key in boxed,
+            position=position,
+            validation=key in kept,
+            judged=key in judged,
+            labels=labels.get(key),
+        )
+        for position, key in enumerate(ordered)
+        if key in scored | boxed | judged | labels.keys() and (pair := pairs[key])
     ]
-    return PairSet(name, items, {pairs[key].name: boxed for key, boxed in boxes.items()})
+    return PairSet(
+        name,
+        items,
+        {pairs[key].name: drawn[key] for key in sorted(boxed | judged)},
+        frozenset(label for image in drawn.values() for label in image.labels),
+    )
 
 
 def _file(root: Path, pair: PairPath) -> str:
@@ -156,19 +194,13 @@ def _file(root: Path, pair: PairPath) -> str:
 
 
 def _boxes(
-    name: str,
-    root: Path,
-    pairs: Mapping[str, PairPath],
-    rules: SelectionRules,
-    scored: set[str],
-    selection: Selection,
+    name: str, root: Path, pairs: Mapping[str, PairPath], rules: SelectionRules, selection: Selection
 ) -> dict[str, BoxedImage]:
     """Drawn boxes by key. Files are matched without suffix: sets were converted between PNG and JPEG after drawing."""
     path = root / BOXES_FILE
-    if rules.boxes == "none" or not path.is_file():
+    if {rules.boxes, rules.judged} == {"none"} or not path.is_file():
         return {}
     drawn = {f"{name}/{Path(boxed.file_name).with_suffix('').as_posix()}": boxed for boxed in read_boxes(path)}
     missing = sorted(drawn.keys() - pairs.keys())
     selection.skipped.extend((key, f"{BOXES_FILE} has boxes for it, and it is not there") for key in missing)
-    wanted = scored if rules.boxes == "scored" else pairs.keys()
-    return {key: boxed for key, boxed in drawn.items() if key in wanted}
+    return {key: boxed for key, boxed in drawn.items() if key in pairs}

@@ -8,6 +8,7 @@ from typing import Any
 from sage_fusion_ros.evaluation.comparison.contenders import BRIGHT_LUMA, SOURCES
 from sage_fusion_ros.evaluation.comparison.detector_tables import detector_tables
 from sage_fusion_ros.evaluation.comparison.measures import BURNT, LIKENESS
+from sage_fusion_ros.evaluation.comparison.perception_tables import perception_tables
 from sage_fusion_ros.evaluation.comparison.steadiness_tables import clip_tables, pattern_table, still_table
 from sage_fusion_ros.evaluation.comparison.table import NONE, Line, Table
 
@@ -22,6 +23,7 @@ def build_tables(report: Mapping[str, Any]) -> list[Table]:
     tables += [_against(name, against, report, kinds) for name, against in report["against"].items()]
     for name, entry in report["detectors"].items():
         tables += detector_tables(name, entry, kinds)
+    tables += perception_tables(report["perception"], kinds)
     if report["pattern"]:
         tables.append(pattern_table(report["pattern"], kinds))
     if report["still_scenes"]:
