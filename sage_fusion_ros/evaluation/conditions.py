@@ -19,7 +19,7 @@ _GAMMA = 2.2
 # At night a fiftieth of the daylight that the picture was taken by is left, and the camera amplifies it threefold.
 # White comes out at 71 of 255, and the mean of an image at 25 to 50: as dark as the night images of public sets.
 _LIGHT, _GAIN = 0.02, 3.0
-_FULL_WELL = 10_000.0  # electrons of a white pixel by day
+_FULL_WELL = 4_000.0  # electrons of a white pixel by day: a small sensor
 _READ_NOISE = 4.0  # electrons
 # Optical depth of the smoke between thin and thick places: a third to a twentieth of the light gets through.
 _SMOKE_DEPTH = (1.1, 3.0)
