@@ -98,21 +98,24 @@ class FusionNode(LifecycleNode):
             if missing := missing_text(messages):
                 self.get_logger().info(missing, once=True)
             self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
-            self._models = models = self._loader.load(values, self._camera_size(), self._check_classes)
+            models = self._loader.load(values, self._camera_size(), self._check_classes)
         except SageFusionError as error:
             self._problem = str(error)
             self.get_logger().error(f"configure failed: {error}")
             return FAILURE
         self._problem = ""
-        self._pipeline = FusionPipeline(
-            models.fuser,
-            ThermalNormaliser(thermal_settings(values)),
-            perceiver=models.perceiver,
-            **pipeline_settings(values),
-        )
         qos = profile(values["qos.output.reliability"], values["qos.output.depth"])
-        self._outputs = Outputs(self, qos, messages, self._maps)
-        self._outputs.configure(models.classes, values)
+        outputs = Outputs(self, qos, messages, self._maps)
+        with self._change_lock:
+            values = self._values  # the live ones may have changed while the models were loaded
+            outputs.configure(models.classes, values)
+            self._pipeline = FusionPipeline(
+                models.fuser,
+                ThermalNormaliser(thermal_settings(values)),
+                perceiver=models.perceiver,
+                **pipeline_settings(values),
+            )
+            self._outputs, self._models = outputs, models
         return SUCCESS
 
     @told
