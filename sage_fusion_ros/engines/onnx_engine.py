@@ -23,6 +23,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 # Shape arithmetic stays on the host by design even when every heavy node runs on the GPU.
 HOST_OPS = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "Range", "Size", "Floor"}
+SMALL_BYTES = 4096  # whatever a node does with so little is arithmetic on sizes, or as cheap
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class OnnxEngine:
                 self._check_against(self._card)
             self._run_warm_up()
             operators = _executed_operators(Path(self._session.end_profiling()))
-        placement = Counter(provider for _, provider in operators)
+        placement = Counter(provider for _, provider, _ in operators)
         info = EngineInfo(
             library=f"onnxruntime {self._ort.__version__}",
             device=device,
@@ -157,7 +158,8 @@ class OnnxEngine:
             note=note,
         )
         if device != "cpu":
-            astray = sorted({op for op, where in operators if where == PROVIDERS["cpu"]} - HOST_OPS)
+            on_host = {op for op, where, size in operators if where == PROVIDERS["cpu"] and size > SMALL_BYTES}
+            astray = sorted(on_host - HOST_OPS)
             if astray or placement[provider] == 0:
                 raise EngineError(
                     f"engine.device is '{device}', but the graph ran as {dict(placement)}"
@@ -224,11 +226,13 @@ def _port(declared: Any) -> Port:
     return Port(declared.name, NUMPY_NAMES.get(word, word), shape)
 
 
-def _executed_operators(profile: Path) -> list[tuple[str, str]]:
-    """Operator and provider of every node in an ONNX Runtime profile, each node once."""
+def _executed_operators(profile: Path) -> list[tuple[str, str, int]]:
+    """Operator, provider, and bytes it takes and gives, of every node in an ONNX Runtime profile, each node once."""
     nodes = {}
     for event in json.loads(profile.read_text(encoding="utf-8")):
         details = event.get("args", {})
         if event.get("cat") == "Node" and "provider" in details:
-            nodes[details.get("node_index", event["name"])] = (details.get("op_name", "?"), details["provider"])
+            size = sum(int(details.get(key, SMALL_BYTES + 1)) for key in ("activation_size", "output_size"))
+            node = details.get("op_name", "?"), details["provider"], size
+            nodes[details.get("node_index", event["name"])] = node
     return list(nodes.values())

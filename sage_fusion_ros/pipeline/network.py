@@ -126,7 +126,7 @@ class Network:
         self._side = card.input_side if card else 0
         self._multiple = card.size_multiple if card and card.size_multiple > 1 else MULTIPLE
         self._scratch: npt.NDArray[Any] = np.empty(0)
-        self._boxes: dict[tuple[int, int], Letterbox] = {}
+        self._box: Letterbox | None = None
 
         def warm_up(engine: Engine) -> None:
             self._image, self._sizes = _image_inputs(path, engine.inputs)
@@ -189,18 +189,17 @@ class Network:
         Returns:
             The outputs, and where the image lay in the input.
         """
-        box = self._letterbox(*rgb.shape[:2])
+        box = self.letterbox(*rgb.shape[:2])
         image = box.apply(rgb, interpolation=self._preprocessing.interpolation)
         return self.engine.run(self._feeds(self._to_tensor(image)), outputs), box
 
-    def _letterbox(self, height: int, width: int) -> Letterbox:
-        box = self._boxes.get((height, width))
-        if box is None:
+    def letterbox(self, height: int, width: int) -> Letterbox:
+        """Where an image of this size lies in the network's input."""
+        if self._box is None or (self._box.height, self._box.width) != (height, width):
             net_height, net_width = self.net_size(height, width)
             upscale = bool(self._side) or None not in self._image.shape[2:]
-            box = Letterbox.fit(height, width, net_height, net_width, self._preprocessing.anchor, upscale)
-            self._boxes = {(height, width): box}  # cameras don't change their size
-        return box
+            self._box = Letterbox.fit(height, width, net_height, net_width, self._preprocessing.anchor, upscale)
+        return self._box
 
     def _to_tensor(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """uint8 HxWx3 RGB to 1x3xHxW in the network's order, values and type; the next call writes over it."""
