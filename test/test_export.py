@@ -15,7 +15,8 @@ from sage_fusion_ros.engines.models import find_model
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.pipeline.fuse import load_fuser
-from sage_fusion_ros.training.export import LOG_ROWS, _write_log, check_against_torch, write_onnx
+from sage_fusion_ros.training.export import LOG_ROWS, _write_log
+from sage_fusion_ros.training.onnx_file import check_against_torch, write_onnx
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from torch import nn
 
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.networks.perception import Perception
 from sage_fusion_ros.networks.sage import SageStudent
 from sage_fusion_ros.networks.sage_fast import SageFast
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"sage": SageStudent, "sage_fast": SageFast}
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"sage": SageStudent, "sage_fast": SageFast, "perception": Perception}
 
 
 def build_network(name: str) -> nn.Module:

@@ -10,6 +10,7 @@ import yaml
 
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.split import SplitSettings
+from sage_fusion_ros.training.perception.settings import PerceptionSettings
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,12 @@ class TrainSettings:
     """All settings of a run.
 
     Attributes:
-        recipe: "sage" or "sage_fast".
+        recipe: "sage", "sage_fast" or "perception".
         seed: Of weights, crops and augmentation.
         steps: Optimiser steps in all.
         batch, crop: Pairs a step, and the side of their square crops in pixels (a multiple of 32).
-        learning_rate, learning_rate_end: Adam's, from the first to the second along half a cosine.
+        learning_rate, learning_rate_end: AdamW's, from the first to the second along half a cosine.
+        weight_decay: Share of the weights that a step at learning rate 1 would take off (Loshchilov and Hutter 2019).
         warmup_steps: Steps over which the learning rate rises from 0.
         ema_decay: Decay of the running mean of the weights that is exported; 0 exports the last weights.
         batch_norm_share: Leading share of the steps in which batch norms follow their batch. After it they keep their
@@ -75,7 +77,7 @@ class TrainSettings:
         checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
         terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
         target: Settings of the recipe's target, by name; missing ones keep their defaults.
-        reader, split, augment: See there.
+        reader, perception, split, augment: See there.
     """
 
     recipe: str
@@ -85,6 +87,7 @@ class TrainSettings:
     crop: int = 160
     learning_rate: float = 2e-3
     learning_rate_end: float = 1e-5
+    weight_decay: float = 0.0
     warmup_steps: int = 0
     ema_decay: float = 0.0
     batch_norm_share: float = 1.0
@@ -95,6 +98,7 @@ class TrainSettings:
     terms: dict[str, float] = field(default_factory=dict)
     target: dict[str, Any] = field(default_factory=dict)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
+    perception: PerceptionSettings = field(default_factory=PerceptionSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -136,6 +140,7 @@ def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
     data = {**data, "recipe": recipe, **{key: value for key, value in overrides.items() if value is not None}}
     data["split"] = _section(SplitSettings, data.get("split"), f"{path}: split")
     data["reader"] = _section(ReaderSettings, data.get("reader"), f"{path}: reader")
+    data["perception"] = _section(PerceptionSettings, data.get("perception"), f"{path}: perception")
     data["augment"] = _section(AugmentSettings, data.get("augment"), f"{path}: augment")
     return _section(TrainSettings, data, str(path))
 

@@ -5,34 +5,31 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 import yaml
-from torch import nn
 
 from sage_fusion_ros.engines.card import ModelCard, sha256_of, write_card
-from sage_fusion_ros.errors import ModelError, ParameterError
-from sage_fusion_ros.networks.fold import fold_batch_norm
+from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network, count_parameters
 from sage_fusion_ros.training.checkpoint import load_checkpoint
 from sage_fusion_ros.training.loop import LOG
+from sage_fusion_ros.training.onnx_file import check_against_torch, interface_of, write_onnx
 
-OPSET = 17
-TOLERANCE = 1e-4
 LOG_ROWS = 300
-_SIZES = ((1, 64, 64), (1, 480, 640), (2, 61, 83), (1, 37, 130), (3, 16, 8))
 _NOTES = {"description", "licence", "version", "training", "measured"}
 
 
 def export_checkpoint(
-    checkpoint: Path, folder: Path, notes: Sequence[Path] = (), average_with: Sequence[Path] = ()
+    checkpoint: Path,
+    folder: Path,
+    notes: Sequence[Path] = (),
+    average_with: Sequence[Path] = (),
+    size: tuple[int, int] | None = None,
 ) -> ModelCard:
     """Writes model.onnx, card.yaml and, where the run's log is beside the checkpoint, training_log.csv.
 
@@ -43,6 +40,7 @@ def export_checkpoint(
             several files are joined; where two say something, the later one counts.
         average_with: Checkpoints of the same recipe, of runs that started from one another; the plain mean of all their
             weights is exported, which lies between what they are good at (Wortsman et al. 2022, model soups).
+        size: Height and width that the file shall fix, for the perception network; free when None.
 
     Raises:
         ModelError: No checkpoint, or the ONNX file's results differ from the network's.
@@ -54,11 +52,17 @@ def export_checkpoint(
     network = build_network(state["recipe"])
     network.load_state_dict(_mean([state["ema"], *(other["ema"] for other in others)]))
     network.eval()
+    interface = interface_of(network)
+    if size and (interface.task != "perception" or any(side % network.size_multiple for side in size)):
+        raise ParameterError(
+            f"a fixed size {size[0]}x{size[1]} was asked for; only the perception network is exported with one, and "
+            f"its sides must be multiples of {network.size_multiple}"
+        )
     rows = _read_log(checkpoint.parent / LOG)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "model.onnx"
-        write_onnx(network, file)
-        difference = check_against_torch(network, file)
+        write_onnx(network, file, size)
+        difference = check_against_torch(network, file, size=size)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, folder / "model.onnx")
     settings = dict(state["settings"])
@@ -75,11 +79,16 @@ def export_checkpoint(
     }
     card = ModelCard(
         name=folder.resolve().name,
-        task="fusion",
+        task=interface.task,
         sha256=sha256_of(folder / "model.onnx"),
         licence=str(text.get("licence", "not stated")),
         description=str(text.get("description", f"Trained by the recipe {state['recipe']}.")),
         version=str(text.get("version", "1")),
+        inputs=interface.inputs,
+        outputs=interface.outputs,
+        mask_classes=interface.mask_classes,
+        detection_classes=interface.detection_classes,
+        input_side=settings["perception"]["input_side"] if interface.task == "perception" else 0,
         size_multiple=network.size_multiple,
         parameters=count_parameters(network),
         training=training,
@@ -89,56 +98,6 @@ def export_checkpoint(
     if rows:
         _write_log(folder / "training_log.csv", rows)
     return card
-
-
-def write_onnx(network: nn.Module, path: Path) -> None:
-    """Writes a network, batch norms folded, as one ONNX file with free batch, height and width."""
-    folded = fold_batch_norm(network).to(memory_format=torch.contiguous_format)
-    example = (torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64))
-    free = {0: "batch", 2: "height", 3: "width"}
-    with warnings.catch_warnings():
-        # The exporter by tracing is the one that writes a plain single file of the operators chosen here.
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            folded,
-            example,
-            str(path),
-            input_names=["rgb_luma", "thermal"],
-            output_names=["fused_luma"],
-            dynamic_axes={"rgb_luma": free, "thermal": free, "fused_luma": free},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(str(path))
-
-
-def check_against_torch(network: nn.Module, path: Path, tolerance: float = TOLERANCE) -> float:
-    """The greatest difference between the ONNX file in ONNX Runtime (CPU) and the network, over several sizes.
-
-    Sizes are rounded up to the network's multiple, as the runtime pads them.
-
-    Raises:
-        ModelError: The difference is above the tolerance, or a shape or range is wrong.
-    """
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    multiple = network.size_multiple
-    worst = 0.0
-    for count, height, width in _SIZES:
-        shape = (count, 1, height + -height % multiple, width + -width % multiple)
-        pair = [rng.random(shape, dtype=np.float32) for _ in range(2)]
-        (result,) = session.run(["fused_luma"], {"rgb_luma": pair[0], "thermal": pair[1]})
-        with torch.no_grad():
-            expected = network(*(torch.from_numpy(image) for image in pair)).numpy()
-        if result.shape != shape or result.dtype != np.float32 or result.min() < 0 or result.max() > 1:
-            raise ModelError(f"the exported model gives {result.dtype} {result.shape} for {shape}; not exported")
-        worst = max(worst, float(np.abs(result - expected).max()))
-        if not worst <= tolerance:
-            raise ModelError(
-                f"the exported model differs from the network by {worst:.1e} at {shape}, more than {tolerance:.0e}; "
-                "not exported"
-            )
-    return worst
 
 
 def _join_notes(paths: Sequence[Path]) -> dict[str, Any]:

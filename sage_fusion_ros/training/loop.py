@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from sage_fusion_ros.training.config import TrainSettings
-from sage_fusion_ros.training.data import BatchSampler
 from sage_fusion_ros.training.recipes.base import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -33,7 +32,7 @@ class Trainer:
     Args:
         settings: Of the run.
         recipe: Its loss.
-        sampler: Its batches.
+        sampler: Its batch for each step, counted from 0.
         folder: Where checkpoint.pt and log.csv go.
         notes: Plain values for the model card, such as the sets and the teacher.
     """
@@ -42,7 +41,7 @@ class Trainer:
         self,
         settings: TrainSettings,
         recipe: Recipe,
-        sampler: BatchSampler,
+        sampler: Callable[[int], Any],
         folder: Path,
         notes: dict[str, Any] | None = None,
     ) -> None:
@@ -50,7 +49,9 @@ class Trainer:
         self._notes = notes or {}
         torch.manual_seed(settings.seed)
         self.network = build_network(settings.recipe).to(memory_format=torch.channels_last).train()
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
         self._ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.step = 0
         self._seconds = 0.0

@@ -20,7 +20,7 @@ from sage_fusion_ros.sources.split import SplitSettings, training_names
 from sage_fusion_ros.sources.street.conditions import CONDITIONS
 
 SYNTHETIC = "synthetic"
-_SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
+SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
 _SYNTHETIC_INDICES = (0, 40, 80, 120)
 _VIDEO_FOLDERS = (("visible", "infrared"), ("rgb", "thermal"))
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
@@ -83,7 +83,7 @@ def _load_images(root: Path, split: SplitSettings) -> dict[str, StoredPair]:
 def _load_synthetic() -> dict[str, StoredPair]:
     """A few moments of several streets under every condition: strong thermal edges before a cold sky, smoke, glare."""
     pairs = {}
-    for seed in _SYNTHETIC_SEEDS:
+    for seed in SYNTHETIC_SEEDS:
         for condition in CONDITIONS:
             source = open_source(f"{SYNTHETIC}:{condition}", seed=seed)
             for pair in map(source.read, _SYNTHETIC_INDICES):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
-
-from sage_fusion_ros.training.data import Batch
 
 
 class Recipe(Protocol):
@@ -14,5 +12,5 @@ class Recipe(Protocol):
 
     name: str
 
-    def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """The loss of a batch: scalars by name, weighted, to be summed."""
+    def terms(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """The loss of a batch, as the recipe's sampler gives it: scalars by name, weighted, to be summed."""

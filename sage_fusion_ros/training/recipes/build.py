@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,27 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.sage import load_published_student
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.reader import Reader, ReaderTerm
-from sage_fusion_ros.training.recipes import sage, sage_fast
+from sage_fusion_ros.training.recipes import perception, sage, sage_fast
 from sage_fusion_ros.training.recipes.base import Recipe
 from sage_fusion_ros.training.targets import TargetSettings
 
-RECIPES = ("sage", "sage_fast")
+RECIPES = ("sage", "sage_fast", "perception")
 
 
-def build_recipe(settings: TrainSettings, teacher: Path | None = None, reader: Path | None = None) -> Recipe:
+def build_recipe(
+    settings: TrainSettings, teacher: Path | None = None, reader: Path | None = None, detectors: Sequence[Path] = ()
+) -> Recipe:
     """The recipe of the settings.
 
     Args:
         settings: Of the run.
         teacher: File of the teacher's weights, for recipes that have one.
         reader: ONNX file of a YOLOX detector, for recipes whose term "reading" has a weight.
+        detectors: ONNX files of detectors that draw boxes, for the recipe "perception".
 
     Raises:
-        ParameterError: Unknown recipe, term or target setting; a teacher or reader missing or not needed.
+        ParameterError: Unknown recipe, term or target setting; a teacher, reader or detector missing or not
+            needed.
         ModelError: The teacher's file holds no SAGE student, or the reader's no YOLOX detector.
     """
     if (settings.terms.get("reading", 0.0) > 0) != (reader is not None):
@@ -36,6 +40,18 @@ def build_recipe(settings: TrainSettings, teacher: Path | None = None, reader: P
             if reader is None
             else "the settings give the term 'reading' no weight; leave --reader out, or give it one"
         )
+    if bool(detectors) != (settings.recipe == "perception"):
+        raise ParameterError(
+            f"the recipe '{settings.recipe}' draws no boxes; leave --detector out"
+            if detectors
+            else "the recipe 'perception' needs boxes where people drew none; give --detector an ONNX file"
+        )
+    if settings.recipe == "perception":
+        _check_names("terms", settings.terms, perception.DEFAULT_TERMS)
+        _check_names("target", settings.target, ())
+        if teacher is not None:
+            raise ParameterError("the recipe 'perception' has no teacher; leave --teacher out")
+        return perception.PerceptionRecipe(settings.terms)
     if settings.recipe == "sage":
         _check_names("terms", settings.terms, sage.DEFAULT_TERMS)
         _check_names("target", settings.target, ())

@@ -1,0 +1,1 @@
+"""Training of the perception network: labels, fused samples, assignment and losses."""

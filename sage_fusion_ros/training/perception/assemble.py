@@ -1,0 +1,80 @@
+"""Puts a perception run's data together: pairs, their labels, the synthetic scenes and the fusion models in front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sage_fusion_ros.engines.card import sha256_of
+from sage_fusion_ros.errors import SourceError
+from sage_fusion_ros.pipeline.classes import COCO_CLASSES
+from sage_fusion_ros.pipeline.detect import load_detector
+from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
+from sage_fusion_ros.sources.base import PairSource
+from sage_fusion_ros.sources.open import open_source
+from sage_fusion_ros.sources.street.conditions import CONDITIONS
+from sage_fusion_ros.training.config import TrainSettings
+from sage_fusion_ros.training.pairs import SYNTHETIC, SYNTHETIC_SEEDS, StoredPair, load_pairs
+from sage_fusion_ros.training.perception.crops import CropSampler
+from sage_fusion_ros.training.perception.labels import Labels, PseudoBoxes, drawn_boxes, join_boxes, read_mask
+from sage_fusion_ros.training.perception.pool import FusedPool, LabelledPair
+from sage_fusion_ros.training.perception.pseudo_boxes import find_pseudo_boxes
+
+PSEUDO_BOXES = "pseudo_boxes.json"
+
+
+def build_sampler(
+    settings: TrainSettings, roots: Sequence[Path], detectors: Sequence[Path], out: Path, threads: int = 0
+) -> tuple[CropSampler, list[StoredPair]]:
+    """Everything that has to be there before the first step.
+
+    Args:
+        settings: Of the run.
+        roots: Folders of pairs, or "synthetic" for the synthetic scene.
+        detectors: ONNX files of detectors with COCO's classes, whose boxes stand in where people drew none.
+        out: Folder of the run; pseudo_boxes.json is kept in it.
+        threads: For the fusion models and the detectors; 0 takes every core.
+
+    Returns:
+        The batches, and the pairs that are trained on.
+
+    Raises:
+        SourceError, ModelError: Something is missing or damaged.
+    """
+    synthetic = Path(SYNTHETIC) in map(Path, roots)
+    folders = [Path(root) for root in roots if Path(root) != Path(SYNTHETIC)]
+    if not folders:
+        raise SourceError(
+            "the recipe 'perception' needs folders of pairs beside the synthetic scene; give them with --data"
+        )
+    pairs = load_pairs(folders, settings.split, settings.video_stride)
+    key = " ".join(sha256_of(path) for path in detectors)
+    options = NetworkOptions(device="cpu", threads=threads)
+    readers = [load_detector(path, COCO_CLASSES, "auto", options) for path in detectors]
+    pseudo = find_pseudo_boxes(pairs, readers, key, out / PSEUDO_BOXES)
+    labelled = label(pairs, folders, pseudo, settings)
+    fusers = [load_fuser(name, device="cpu", threads=threads) for name in settings.perception.fusion]
+    scenes = _scenes() if synthetic and settings.perception.synthetic_share else []
+    pool = FusedPool(labelled, scenes, fusers, settings.perception, settings.augment, settings.seed)
+    return CropSampler(pool, settings.batch, settings.crop, settings.perception, settings.seed), pairs
+
+
+def label(
+    pairs: Sequence[StoredPair], folders: Sequence[Path], pseudo: PseudoBoxes, settings: TrainSettings
+) -> list[LabelledPair]:
+    """The pairs with their label maps and boxes."""
+    roots = {folder.resolve().name: folder for folder in folders}
+    drawn = {name: drawn_boxes(folder) for name, folder in roots.items()}
+    labelled = []
+    for pair in pairs:
+        group, name = pair.name.split("/", 1)
+        mask = read_mask(roots[group], name, pair.rgb_luma, settings.perception.day_luma)
+        sure = pseudo[pair.name].above(settings.perception.pseudo_floor)
+        boxes = drawn[group].get(name)
+        labelled.append(LabelledPair(pair, Labels(mask, join_boxes(boxes, sure)), drawn=boxes is not None))
+    return labelled
+
+
+def _scenes() -> list[PairSource]:
+    return [open_source(f"{SYNTHETIC}:{condition}", seed=seed) for seed in SYNTHETIC_SEEDS for condition in CONDITIONS]
