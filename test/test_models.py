@@ -243,3 +243,56 @@ def test_a_card_that_is_no_fusion_interface_is_refused(model):
     card = read_card(model)
     with pytest.raises(ModelError, match="a fusion model takes"):
         Fuser(None, ModelCard(**{**card.__dict__, "inputs": card.inputs[:1]}))
+
+
+def two_outputs(path):
+    """One output that works, and one that can be asked for only where the input has nine values."""
+    value = helper.make_tensor_value_info
+    nodes = [helper.make_node("Neg", ["x"], ["works"]), helper.make_node("Reshape", ["x", "shape"], ["fails"])]
+    shape = onnx.numpy_helper.from_array(np.array([3, 3], np.int64), "shape")
+    outputs = [value("works", TensorProto.FLOAT, ["n"]), value("fails", TensorProto.FLOAT, [3, 3])]
+    graph = helper.make_graph(nodes, "g", [value("x", TensorProto.FLOAT, ["n"])], outputs, [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_a_file_without_a_card_runs_and_says_what_it_takes_and_gives(tmp_path):
+    engine = OnnxEngine(two_outputs(tmp_path / "own.onnx"), "cpu", warm_up=lambda engine: None)
+    assert [(port.name, port.dtype, port.shape) for port in engine.inputs] == [("x", "float32", (None,))]
+    assert [(port.name, port.shape) for port in engine.outputs] == [("works", (None,)), ("fails", (3, 3))]
+    assert [output.shape for output in engine.run({"x": np.ones(9, np.float32)})] == [(9,), (3, 3)]
+
+
+def test_what_is_not_asked_for_is_not_computed(tmp_path):
+    engine = OnnxEngine(two_outputs(tmp_path / "own.onnx"), "cpu", warm_up=lambda engine: None)
+    (output,) = engine.run({"x": np.ones(4, np.float32)}, ["works"])
+    assert output.tolist() == [-1] * 4
+    with pytest.raises(Exception, match="fails|Reshape"):
+        engine.run({"x": np.ones(4, np.float32)})
+
+
+def test_a_network_that_fails_in_the_warm_up_is_named(tmp_path):
+    with pytest.raises(ModelError, match=r"own\.onnx, which takes 'x' float32 \?, failed in the warm-up"):
+        OnnxEngine(
+            two_outputs(tmp_path / "own.onnx"),
+            "cpu",
+            warm_up=lambda engine: engine.run({"x": np.ones(4, np.float32)}),
+        )
+
+
+def test_tensorrt_engines_are_kept_by_the_files_hash(tmp_path, model, without_gpu, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    without_gpu.get_available_providers = lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    asked = []
+
+    def start(path, options, providers):
+        asked.append(providers[0][1]["trt_engine_cache_path"])
+        raise RuntimeError("no such library")
+
+    without_gpu.InferenceSession = start
+    own = two_outputs(tmp_path / "own.onnx")
+    for network in (own, find_model(model)):
+        with pytest.raises(EngineError, match="'tensorrt', which failed to start: no such library"):
+            OnnxEngine(network, "tensorrt", warm_up=lambda engine: None)
+    cache = tmp_path / "cache" / "sage_fusion_ros" / "tensorrt"
+    assert asked == [str(cache / sha256_of(path)[:16]) for path in (own, model / "model.onnx")]

@@ -82,8 +82,8 @@ class ModelCard:
             raise ValueError(f"file is '{self.file}'; expected a plain file name in the model's own folder")
         if not 1 <= self.size_multiple <= 256:
             raise ValueError(f"size_multiple is {self.size_multiple}; expected 1 to 256")
-        if self.input_side != 0 and not 32 <= self.input_side <= 8192:
-            raise ValueError(f"input_side is {self.input_side}; expected 0, or 32 to 8192 pixels")
+        if self.input_side % 32 or not 0 <= self.input_side <= 8192:
+            raise ValueError(f"input_side is {self.input_side}; expected 0, or a multiple of 32 from 32 to 8192")
         for key in ("mask_classes", "detection_classes"):
             check_classes(getattr(self, key), key)
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):

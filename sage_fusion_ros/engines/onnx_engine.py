@@ -15,6 +15,7 @@ from typing import Any
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
 from sage_fusion_ros.engines.card import ModelCard, sha256_of
 from sage_fusion_ros.engines.models import ModelFolder
+from sage_fusion_ros.engines.partial_graph import only_outputs
 from sage_fusion_ros.errors import EngineError, ModelError, SageFusionError
 
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
@@ -97,6 +98,7 @@ class OnnxEngine:
         self._threads = threads
         self._spinning = spinning
         self._session: Any = None
+        self._parts: dict[frozenset[str], Any] = {}  # sessions of the graph cut down to some outputs
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
         self._output_names: list[str] = []
@@ -122,12 +124,22 @@ class OnnxEngine:
         Returns:
             What was asked for, in that order; all of them in the card's order, or the file's where there is no card.
         """
-        results: list[Array] = self._session.run(self._output_names if outputs is None else list(outputs), feeds)
+        names = self._output_names if outputs is None else list(outputs)
+        session = self._session if len(set(names)) == len(self.outputs) else self._session_for(names)
+        results: list[Array] = session.run(names, feeds)
         return results
 
     def close(self) -> None:
-        """Frees the session."""
+        """Frees the sessions."""
         self._session = None
+        self._parts.clear()
+
+    def _session_for(self, names: Sequence[str]) -> Any:
+        """A session that computes only these outputs; made when they are asked for first, best in the warm-up."""
+        key = frozenset(names)
+        if key not in self._parts:
+            self._parts[key] = self._create_session(self._device, only_outputs(self._path.read_bytes(), names))
+        return self._parts[key]
 
     def _start(self, device: str, note: str = "") -> EngineInfo:
         provider = PROVIDERS[device]
@@ -140,8 +152,10 @@ class OnnxEngine:
         if device != "cpu" and hasattr(self._ort, "preload_dlls"):
             self._ort.preload_dlls()
         self._ort.set_default_logger_severity(3)
+        self._device = device
+        self._parts.clear()
         with tempfile.TemporaryDirectory(prefix="sage_fusion_profile_") as folder:
-            self._session = self._create_session(device, Path(folder) / "placement")
+            self._session = self._create_session(device, str(self._path), Path(folder) / "placement")
             self.inputs = tuple(map(_port, self._session.get_inputs()))
             self.outputs = tuple(map(_port, self._session.get_outputs()))
             self._output_names = [port.name for port in self.outputs]
@@ -168,14 +182,19 @@ class OnnxEngine:
                 )
         return info
 
-    def _create_session(self, device: str, profile: Path) -> Any:
+    def _create_session(self, device: str, network: str | bytes, profile: Path | None = None) -> Any:
         options = self._ort.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._spinning else "0")
         options.log_severity_level = 3
-        # The profile of the warm-up is the only record of where each node ran; end_profiling() turns it off.
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
+        if profile is not None:
+            # The profile of the warm-up is the only record of where each node ran; end_profiling() turns it off.
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile)
+        if isinstance(network, bytes):  # weights in a file of their own are looked for beside the network
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(self._path.parent)
+            )
         providers: list[Any] = [PROVIDERS["cpu"]]
         if device == "cuda":
             providers.insert(0, PROVIDERS["cuda"])
@@ -191,7 +210,7 @@ class OnnxEngine:
             }
             providers[:0] = [(PROVIDERS["tensorrt"], trt), PROVIDERS["cuda"]]
         try:
-            return self._ort.InferenceSession(str(self._path), options, providers=providers)
+            return self._ort.InferenceSession(network, options, providers=providers)
         except Exception as error:  # onnxruntime's errors have no common public base
             if device == "cpu":
                 raise ModelError(f"model file {self._path} can't be loaded as a network: {error}") from error
