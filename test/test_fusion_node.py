@@ -295,6 +295,26 @@ def test_services_and_diagnostics_answer_while_a_model_loads(models):
         assert answers == [True]
 
 
+def test_what_changes_while_a_model_loads_stays_changed(models):
+    with NodeRig(models, **{"engine.threads": 1}) as rig:
+        rig.wait_for_subscriptions()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(rig.set("fusion.model", "slow")))
+        thread.start()
+        rig.wait(lambda: "loading model slow" in rig.log, "the load")
+        assert rig.set("output.thermal_tint", 0.8) == (True, "")
+        assert rig.set("detection.score_threshold", 0.7) == (True, "")
+        successful, reason = rig.set("fusion.model", "mean")
+        assert not answers, "the model took too little time for this test"
+        assert not successful
+        assert "another one is being loaded" in reason
+        thread.join(60)
+        assert answers == [(True, "")]
+        thermal = np.full((48, 64), 20, np.uint8)
+        thermal[16:32, 24:32] = 130
+        rig.wait(lambda: np.ptp(decode(rig.fuse_one(thermal=thermal))[24, 28].astype(int)) > 20, "the tint")
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_while_streaming_ends_with_exit_code_0(models, times):
     with NodeRig(models) as rig:

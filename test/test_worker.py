@@ -16,10 +16,16 @@ from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
+from sage_fusion_ros.pipeline.types import Detections, Frame, FramePair
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
 MS = 1_000_000
 BASE = 1_700_000_000_000 * MS
+
+
+WARM = np.full((48, 64), 20, np.uint8)
+WARM[16:32, 24:32] = 220
+PAIR = FramePair(Frame(BASE, "rgb", np.full((48, 64, 3), 100, np.uint8)), Frame(BASE, "thermal", WARM))
 
 
 def wait_until(condition, seconds=20):
@@ -42,6 +48,21 @@ class FakeFuser:
         if self.error:
             raise self.error
         return np.clip((rgb.astype(int) + thermal[..., None]) // 2, 0, 255).astype(np.uint8)
+
+
+class FakePerceiver:
+    """Calls the whole image class 0 and finds one box; keeps what it was asked."""
+
+    def __init__(self, mask_classes=("road",), detection_classes=("person",)):
+        self.mask_classes = mask_classes
+        self.detection_classes = detection_classes
+        self.asked = []
+
+    def perceive(self, fused, *, mask, detections, score_threshold, iou_threshold, watch=None):
+        self.asked.append((fused.copy(), mask, detections, score_threshold, iou_threshold))
+        found = Detections(np.float32([[1, 2, 3, 4]]), np.float32([0.5]), np.array([0]))
+        watch.lap("perceive")
+        return (np.zeros(fused.shape[:2], np.uint8) if mask else None), (found if detections else None)
 
 
 class Sink:
@@ -104,6 +125,49 @@ def test_overload_keeps_the_newest_and_counts_the_rest(rig):
     assert stamps[-1] == BASE + 19 * 33 * MS, "the newest pair is fused"
     assert rig.worker.dropped["replaced by a newer pair"] == 20 - len(stamps)
     assert len(stamps) <= 3
+
+
+@pytest.mark.parametrize("mask", [False, True])
+@pytest.mark.parametrize("detections", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_only_what_is_wanted_is_asked_of_the_networks(rig, fused, mask, detections):
+    rig.worker.pipeline.perceiver = perceiver = FakePerceiver()
+    rig.sink.listens = Wants(fused, mask, detections)
+    offer(rig.worker, 0)
+    if not (fused or mask or detections):
+        wait_until(lambda: rig.worker.dropped["nobody listens"] == 1)
+        assert not perceiver.asked
+        return
+    wait_until(lambda: rig.sink.results)
+    result = rig.sink.results[0][1]
+    assert (result.mask is not None, result.detections is not None) == (mask, detections)
+    assert result.mask_classes == (("road",) if mask else ())
+    assert result.detection_classes == (("person",) if detections else ())
+    assert [asked[1:3] for asked in perceiver.asked] == ([(mask, detections)] if mask or detections else [])
+    assert ("perceive" in result.timings_ms) == (mask or detections)
+
+
+def test_what_a_perceiver_does_not_give_is_not_asked_of_it():
+    perceiver = FakePerceiver(detection_classes=())
+    pipeline = FusionPipeline(FakeFuser(), ThermalNormaliser(), perceiver=perceiver)
+    result = pipeline.process(PAIR, Wants(True, True, True))
+    assert [asked[1:3] for asked in perceiver.asked] == [(True, False)]
+    assert result.detections is None
+
+
+def test_the_networks_see_the_fused_image_without_the_tint_and_the_thresholds_of_the_moment():
+    perceiver = FakePerceiver()
+    pipeline = FusionPipeline(
+        FakeFuser(), ThermalNormaliser(), 0.9, perceiver=perceiver, score_threshold=0.4, iou_threshold=0.5
+    )
+    plain = FusionPipeline(FakeFuser(), ThermalNormaliser()).process(PAIR).fused
+    tinted = pipeline.process(PAIR, Wants(True, True, True)).fused
+    assert (tinted != plain).any()
+    pipeline.score_threshold = 0.6
+    untinted = pipeline.process(PAIR, Wants(False, True, True)).fused
+    assert (untinted == plain).all(), "nobody looks at it, so nothing is coloured"
+    assert all((asked[0] == plain).all() for asked in perceiver.asked)
+    assert [asked[3:] for asked in perceiver.asked] == [(0.4, 0.5), (0.6, 0.5)]
 
 
 def test_nothing_is_computed_when_nobody_listens(rig):
