@@ -21,6 +21,7 @@ from sage_fusion_ros.evaluation.machine import processor_name
 from sage_fusion_ros.evaluation.recording import read_recording
 from sage_fusion_ros.sources.open import open_source
 
+WHAT = "the networks alone; the whole node; or the node with mask and boxes against a model in a bare loop"
 STILLS = 8
 SETTLE_S = 3.0
 
@@ -28,8 +29,9 @@ SETTLE_S = 3.0
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
     """Declares the arguments of `sage-fusion bench`."""
     parser = subparsers.add_parser("bench", help="time models, or the node against a bare loop", description=__doc__)
-    parser.add_argument("what", choices=("models", "node"), help="the networks alone, or the whole node")
+    parser.add_argument("what", choices=("models", "node", "outputs"), help=WHAT)
     parser.add_argument("--models", nargs="+", default=["sage", "sage_fast"], help="the first one is the reference")
+    parser.add_argument("--perception", default="perception", help="outputs: the model that looks at the fused image")
     parser.add_argument("--size", default="640x480", metavar="WxH")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads inside an operator")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of each measurement")
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Measures, prints a table and writes the figures."""
     if args.rounds < 1 or args.seconds <= 0 or (args.rate is not None and args.rate <= 0):
         raise ParameterError("--rounds, --seconds and --rate need numbers above 0")
-    rows = bench_models(args) if args.what == "models" else bench_node(args)
+    rows = {"models": bench_models, "node": bench_node, "outputs": bench_outputs}[args.what](args)
     report = {"processor": processor_name(), "arguments": {k: str(v) for k, v in vars(args).items()}, "rows": rows}
     if args.output:
         args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -119,11 +121,55 @@ def bench_node(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def measure(args: argparse.Namespace, model: str, what: str) -> dict[str, Any]:
+def bench_outputs(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The first model alone in a bare loop against the node that makes all three outputs with each of the others.
+
+    Everything of a round is measured in turn: the networks alone, the bare loop with all three outputs, and the node
+    with the replay and the recorder beside it on the same cores. The replay sends as many pairs as that bare loop
+    makes.
+    """
+    reference, *others = args.models
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, Signals() as signals:
+        stills = make_stills(Path(folder) / "stills", args.size)
+        for model in others:
+            rounds = []
+            for i in range(args.rounds):
+                alone = {name: measure(args, name, "network")["p50_ms"] for name in (reference, model, args.perception)}
+                bare = measure(args, model, "pairs", args.perception)["rate_hz"]
+                paths = _paths(Path(folder) / f"{model}-{i}")
+                perform(_plan(args, model, stills, args.rate or bare, args.perception), paths, signals)
+                node = fused_rate(paths)
+                if signals.received:
+                    raise KeyboardInterrupt
+                rounds.append({"network_ms": alone, "bare_hz": bare, "node_hz": node})
+            rows.append({"model": model, "reference": reference, "rounds": rounds})
+            _print_outputs(model, reference, args.perception, rounds)
+    print(f"{args.size}, {args.threads} threads, {processor_name()}")
+    return rows
+
+
+def _print_outputs(model: str, reference: str, perception: str, rounds: list[dict[str, Any]]) -> None:
+    def line(what: str, values: list[float], unit: str) -> None:
+        print(f"    {what}: {np.median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f})")
+
+    print(f"{model} with {perception}, all three outputs, against {reference} alone:")
+    for name in (reference, model, perception):
+        line(f"network {name}", [r["network_ms"][name] for r in rounds], " ms")
+    line("bare loop, all three outputs", [r["bare_hz"] for r in rounds], " pairs a second")
+    line("node, all three outputs", [r["node_hz"] for r in rounds], " pairs a second")
+    line(
+        f"{reference} over {perception}", [r["network_ms"][reference] / r["network_ms"][perception] for r in rounds], ""
+    )
+    line(f"node's rate over {reference}'s", [r["node_hz"] * r["network_ms"][reference] / 1e3 for r in rounds], "")
+
+
+def measure(args: argparse.Namespace, model: str, what: str, perception: str = "") -> dict[str, Any]:
     """One measurement in a fresh process."""
     command = [sys.executable, "-m", "sage_fusion_ros.evaluation.bare_loop", "--model", model, "--what", what]
     command += ["--size", args.size, "--threads", str(args.threads), "--seconds", str(args.seconds)]
     command += ["--spinning"] if args.spinning else []
+    command += ["--perception", perception] if perception else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SageFusionError(f"measuring {model} failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -154,12 +200,28 @@ def fused_rate(paths: RunPaths) -> float:
     return (len(steady) - 1) * 1e9 / (steady[-1] - steady[0])
 
 
-def _plan(args: argparse.Namespace, model: str, stills: Path, rate: float) -> RunPlan:
+def _plan(args: argparse.Namespace, model: str, stills: Path, rate: float, perception: str = "") -> RunPlan:
     seconds = args.seconds + SETTLE_S
     replay = {"source": str(stills), "rate": rate, "loop": True, "duration": seconds, "wait_for_subscribers": 0}
-    fusion = {"fusion.model": model, "engine.threads": args.threads, "engine.device": "cpu"}
+    fusion = {
+        "fusion.model": model,
+        "perception.model": perception,
+        "engine.threads": args.threads,
+        "engine.device": "cpu",
+    }
     pairs = round(seconds * rate)
-    return RunPlan(replay, fusion, [], pairs, rate_hz=rate, startup_s=60.0, debug=False, images=0)
+    return RunPlan(
+        replay,
+        fusion,
+        [],
+        pairs,
+        rate_hz=rate,
+        startup_s=60.0,
+        debug=False,
+        images=0,
+        perception=bool(perception),
+        masks=0,
+    )
 
 
 def _paths(folder: Path) -> RunPaths:

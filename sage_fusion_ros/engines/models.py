@@ -29,13 +29,13 @@ def list_models(extra: Iterable[str | Path] = ()) -> list[str]:
     return sorted({card.parent.name for folder in search_paths(extra) for card in folder.glob(f"*/{CARD_NAME}")})
 
 
-def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task: str = "fusion") -> ModelFolder:
+def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task: str | None = "fusion") -> ModelFolder:
     """Finds a model and verifies it.
 
     Args:
         name_or_path: A name such as "sage_fast", or the path of a model folder.
         extra: Folders searched before the package's own models/.
-        task: What the model must be for.
+        task: What the model must be for; None for anything.
 
     Raises:
         ModelError: Not found, of another task, its file missing, or its sha256 not the card's.
@@ -58,7 +58,7 @@ def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task:
             )
         folder = found[0]
     card = read_card(folder)
-    if card.task != task:
+    if task is not None and card.task != task:
         raise ModelError(f"model {folder} is for the task '{card.task}'; a model for '{task}' is needed here")
     path = folder / card.file
     if not path.is_file():
