@@ -168,7 +168,8 @@ def test_masks_as_is_and_spoilt(tmp_path, model, eye, capsys):
     write_labels(data, NAMES)
     words = ("--data", data, "--models", model, "--perception", eye, "--mask-pairs", listed(tmp_path, "set/a", "set/f"))
     assert run(*words, *QUICK, "--output", tmp_path / "out") == 0
-    masks = perception(tmp_path / "out")["masks"]
+    (masks,) = perception(tmp_path / "out")["masks"]
+    assert masks["list"] == "pairs"
     assert masks["pairs"] == ["set/a", "set/f"]
     known = 128 * 112
     assert masks["share"]["person"] == pytest.approx(1024 / known)
@@ -176,6 +177,7 @@ def test_masks_as_is_and_spoilt(tmp_path, model, eye, capsys):
     lines = {(line["row"], line["condition"]): line for line in masks["lines"]}
     assert set(lines) == {(r, c) for r in ("brighter", "maximum", "average", "rgb", "thermal") for c in CONDITIONS}
     assert lines["thermal", "as is"]["classes"] == {"road": 1, "person": 1}
+    assert lines["thermal", "as is"]["sets"] == {"set": 1}
     assert lines["thermal", "as is"]["miou"] == {"value": 1, "low": 1, "high": 1}
     assert lines["rgb", "as is"]["classes"] == pytest.approx({"road": 1 - 1024 / known, "person": 0})
     assert lines["rgb", "as is"]["miou"]["value"] == pytest.approx((1 - 1024 / known) / 2)
@@ -184,8 +186,37 @@ def test_masks_as_is_and_spoilt(tmp_path, model, eye, capsys):
     assert lines["brighter", "thermal dead"]["kept"]["value"] == pytest.approx((1 - 1024 / known) / 2, abs=0.01)
     assert lines["rgb", "thermal dead"]["miou"] == lines["rgb", "as is"]["miou"]
     shown = capsys.readouterr().out
-    assert "Masks by day, as is and spoilt" in shown
+    assert "Masks on pairs, as is and spoilt" in shown
     assert "pseudo-labels" in shown
+
+
+def test_each_list_of_pairs_is_judged_by_itself(tmp_path, model, eye):
+    """In one set the labels are right, in the other they call everything road, the person too."""
+    good, bad = (write_set(tmp_path / name, NAMES, bright=False) for name in ("good", "bad"))
+    write_labels(good, NAMES)
+    write_labels(bad, NAMES)
+    assert cv2.imwrite(str(bad / "seg_cityscapes19" / "a.png"), np.zeros(SIZE, np.uint8))
+    lists = []
+    for name, pairs in (("both", "good/a\nbad/a"), ("trusted", "good/a")):
+        lists.append(tmp_path / f"{name}.txt")
+        lists[-1].write_text(pairs)
+    words = ("--data", good, bad, "--models", model, "--perception", eye, "--mask-pairs", *lists)
+    assert run(*words, *QUICK, "--output", tmp_path / "out") == 0
+    both, trusted = perception(tmp_path / "out")["masks"]
+    assert (both["list"], both["sets"]) == ("both", {"bad": 1, "good": 1})
+    assert (trusted["list"], trusted["sets"]) == ("trusted", {"good": 1})
+    lines = [
+        next(line for line in part["lines"] if (line["row"], line["condition"]) == ("thermal", "as is"))
+        for part in (both, trusted)
+    ]
+    assert lines[1]["miou"]["value"] == 1
+    assert lines[0]["sets"] == pytest.approx({"bad": 1 - 1024 / 128**2, "good": 1})
+    assert lines[0]["classes"]["person"] == pytest.approx(0.5)
+    twice = tmp_path / "again" / "both.txt"
+    twice.parent.mkdir()
+    twice.write_text("good/a")
+    with pytest.raises(ParameterError, match="two bear the same name"):
+        run(*words, twice, *QUICK, "--output", tmp_path / "out")
 
 
 def test_two_processes_judge_as_one_does(tmp_path, model, eye):
@@ -209,7 +240,7 @@ def test_labels_that_are_not_there_are_named(tmp_path, model, eye):
     words = ("--data", data, bare, "--models", model, "--perception", eye, "--mask-pairs", pairs)
     assert run(*words, *QUICK, "--output", tmp_path / "out") == 1
     facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert facts["perception"]["masks"]["pairs"] == ["set/a"]
+    assert facts["perception"]["masks"][0]["pairs"] == ["set/a"]
     reasons = dict(map(tuple, facts["skipped"]))
     assert reasons["set/c"] == "it is listed for masks, and its labels are not there"
     assert reasons["set/z"] == "it is listed for masks, and it is not there"
@@ -273,7 +304,7 @@ def test_a_model_of_one_kind_is_judged_by_that(tmp_path, model):
     assert run(*words, "--mask-pairs", listed(tmp_path, "set/a"), *QUICK, "--output", tmp_path / "out") == 0
     read = perception(tmp_path / "out")
     assert {line["reader"] for line in read["boxes"][0]["lines"]} == {"boxes"}
-    assert {line["reader"] for line in read["masks"]["lines"]} == {"mask"}
+    assert {line["reader"] for line in read["masks"][0]["lines"]} == {"mask"}
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_the_day_pairs_are_kept_out_of_training(project: Path, shared_data: Path
     from sage_fusion_ros.evaluation.comparison.sets import SelectionRules, select_pairs
 
     listed = read_pair_list(project / "config" / "eval" / "day_pairs.txt")
+    assert read_pair_list(project / "config" / "eval" / "day_pairs_trusted.txt") < listed
     split = read_split(project / "config" / "train" / "sage_fast.yaml")
     roots = [shared_data / name for name in sorted({name.partition("/")[0] for name in listed})]
     chosen = select_pairs(roots, SelectionRules(split=split, labelled=listed))

@@ -104,8 +104,10 @@ def _add_perception(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mask-pairs",
         type=Path,
+        nargs="+",
+        default=[],
         metavar="TXT",
-        help="pairs whose masks are judged (default: config/eval/day_pairs.txt)",
+        help="lists of pairs whose masks are judged (default: those in config/eval)",
     )
     group.add_argument(
         "--smoke-clip",

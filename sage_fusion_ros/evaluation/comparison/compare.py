@@ -35,8 +35,8 @@ from sage_fusion_ros.evaluation.run_report import spread
 from sage_fusion_ros.resources import share_dir
 from sage_fusion_ros.sources.split import read_split
 
-DAY_PAIRS = "config/eval/day_pairs.txt"
-"""The pairs on which masks are judged where no other list is given."""
+MASK_PAIRS = ("day_pairs.txt", "day_pairs_trusted.txt")
+"""In config/eval: the pairs on which masks are judged where no other lists are given."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def run_comparison(settings: Settings, progress: Callable[[int, int], None] = la
     clips = find_clips([*settings.clips, *videos], split)
     detectors = _check_detectors(settings.detectors)
     perception = _check_perception(settings, detectors)
+    lists = _mask_lists(settings) if perception else {}
     smoke = [part for clip in settings.smoke_clips for part in smoke_parts(parse_smoke_clip(clip), settings.smoke_step)]
     listed = {name: list(files) for name, files in baselines.images.items()} if baselines.images else None
     rules = SelectionRules(split, listed, settings.limit, settings.boxes if detectors else "none")
-    selection = select_pairs(folders, _with_perception(rules, settings, perception))
+    selection = select_pairs(folders, _with_perception(rules, settings, perception, lists))
     specs = _contenders(settings, selection, {root.resolve().name: root for root in folders})
     plan = Plan(
         contenders=tuple(specs),
@@ -105,6 +106,7 @@ def run_comparison(settings: Settings, progress: Callable[[int, int], None] = la
         baselines=baselines,
         selection=selection,
         results=results,
+        mask_lists=lists,
     )
     return Outcome(
         report,
@@ -163,14 +165,27 @@ def choose_overlays(results: Sequence[Result], count: int) -> list[Job]:
     return jobs
 
 
-def _with_perception(rules: SelectionRules, settings: Settings, perception: Sequence[PerceptionSpec]) -> SelectionRules:
+def _with_perception(
+    rules: SelectionRules,
+    settings: Settings,
+    perception: Sequence[PerceptionSpec],
+    lists: Mapping[str, frozenset[str]],
+) -> SelectionRules:
     """The rules with the pairs that perception models are judged on."""
     if not perception:
         alone = settings.boxed or ("all" if settings.boxes == "all" else "none")
         return replace(rules, judged=alone if settings.detectors else "none")
     judged = "all" if any(spec.judged == "all" for spec in perception) else "validation"
-    listed = read_pair_list(settings.mask_pairs or share_dir() / DAY_PAIRS)
-    return replace(rules, judged=judged, labelled=listed)
+    return replace(rules, judged=judged, labelled=frozenset().union(*lists.values()))
+
+
+def _mask_lists(settings: Settings) -> dict[str, frozenset[str]]:
+    """The lists of pairs on which masks are judged, by the names of their files."""
+    paths = settings.mask_pairs or [share_dir() / "config" / "eval" / name for name in MASK_PAIRS]
+    lists = {Path(path).stem: read_pair_list(Path(path)) for path in paths}
+    if len(lists) < len(paths):
+        raise ParameterError(f"of {', '.join(map(str, paths))} two bear the same name; rename one of them")
+    return lists
 
 
 def _check_perception(settings: Settings, detectors: Mapping[str, Path]) -> list[PerceptionSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,24 +27,39 @@ def score_masks(
     results: Sequence[MaskResult],
     rows: Sequence[ContenderSpec],
     perception: Sequence[PerceptionSpec],
+    lists: Mapping[str, Collection[str]],
     notes: list[str],
-) -> dict[str, Any]:
-    """What the masks of all labelled pairs are worth.
+) -> list[dict[str, Any]]:
+    """What the masks are worth, on each list of pairs.
 
     Args:
-        results: Of all pairs.
+        results: Of all labelled pairs.
         rows: Whose images the masks are of.
         perception: Whose masks.
+        lists: The pairs, as "set/pair", by the list's name.
         notes: Gains sentences on what was left out.
 
     Returns:
-        "pairs"; "mean_of", the classes of the mean; "share", by class its share of the labelled pixels; "images", by
-        class how many have it; "lines" ("reader", "row", "condition"; "miou" with its interval; "kept", the share of
-        that as is, with its interval; "classes"). Empty where there is nothing.
+        For each list with a pair: "list", its name; "pairs"; "sets", how many of each; "mean_of", the classes of the
+        mean; "share", by class its share of the labelled pixels; "images", by class how many have it; "lines"
+        ("reader", "row", "condition"; "miou" with its interval; "kept", the share of that as is, with its interval;
+        "classes"; "sets", the figure by set).
     """
-    results = sorted((result for result in results if result.areas), key=lambda result: result.item.key)
-    if not results:
-        return {}
+    parts = []
+    for name, pairs in lists.items():
+        own = [result for result in results if result.areas and result.item.key in pairs]
+        if own:
+            parts.append({"list": name, **_score(own, rows, perception, notes)})
+    return parts
+
+
+def _score(
+    results: Sequence[MaskResult],
+    rows: Sequence[ContenderSpec],
+    perception: Sequence[PerceptionSpec],
+    notes: list[str],
+) -> dict[str, Any]:
+    results = sorted(results, key=lambda result: result.item.key)
     sets = list(dict.fromkeys(result.item.set_name for result in results))
     weights = draw_weights({s: sum(r.item.set_name == s for r in results) for s in sets}, DRAWS)
     # Sorted by key, the pairs of a set stand together, and the sets as in `sets`.
@@ -74,6 +89,7 @@ def score_masks(
                         "condition": condition,
                         "miou": with_interval(miou),
                         "kept": _kept(miou, as_is),
+                        "sets": {name: _one_set(areas, results, name, mean_of) for name in sets},
                         "classes": {
                             name: float(value)
                             for name, value in zip(CITYSCAPES_CLASSES, ious[0], strict=True)
@@ -83,11 +99,19 @@ def score_masks(
                 )
     return {
         "pairs": [result.item.key for result in results],
+        "sets": {name: sum(result.item.set_name == name for result in results) for name in sets},
         "mean_of": list(MEAN_CLASSES),
         "share": dict(zip(CITYSCAPES_CLASSES, (labels.sum(axis=0) / max(1, labels.sum())).tolist(), strict=True)),
         "images": dict(zip(CITYSCAPES_CLASSES, (labels > 0).sum(axis=0).tolist(), strict=True)),
         "lines": lines,
     }
+
+
+def _one_set(areas: Sequence[Areas], results: Sequence[MaskResult], name: str, mean_of: list[int]) -> float | None:
+    """The mean intersection over union within one set."""
+    own = np.stack([area for area, result in zip(areas, results, strict=True) if result.item.set_name == name])
+    value = float(mean_ious(class_ious(own, np.ones((1, len(own)))), mean_of)[0])
+    return value if math.isfinite(value) else None
 
 
 def _labels(results: Sequence[MaskResult]) -> Areas:

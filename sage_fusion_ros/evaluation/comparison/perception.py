@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sage_fusion_ros.evaluation.comparison.box_scores import score_boxes
@@ -23,6 +23,7 @@ def read_perception(
     perception: Sequence[PerceptionSpec],
     references: Sequence[str],
     alone: str,
+    lists: Mapping[str, Collection[str]],
 ) -> tuple[dict[str, Any], list[str]]:
     """Everything about perception.
 
@@ -33,6 +34,7 @@ def read_perception(
         perception: The perception models.
         references: Names of the detectors beside them; the first one says who is hidden in smoke.
         alone: See score_boxes.
+        lists: See score_masks.
 
     Returns:
         "models" (name, files' SHA-256), "boxes" (see score_boxes), "masks" (see score_masks) and "smoke" (see
@@ -45,7 +47,7 @@ def read_perception(
     read = {
         "models": [{"name": spec.name, "judged": spec.judged, "sha256": list(spec.sha256)} for spec in perception],
         "boxes": score_boxes(sets, found, rows, references, perception, alone, notes),
-        "masks": score_masks(masks, rows, perception, notes),
+        "masks": score_masks(masks, rows, perception, lists, notes),
         "smoke": count_smoke(smoke, rows, [*(spec.name for spec in perception), *references], references),
     }
     return read, notes

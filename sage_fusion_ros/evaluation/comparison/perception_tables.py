@@ -15,6 +15,11 @@ JUDGED = {
     "all": "all boxed pairs",
     "scored": "the boxed pairs among those scored",
 }
+SPOILT = tuple(condition for condition in CONDITIONS if condition != AS_IS)
+PSEUDO = (
+    "The labels are pseudo-labels, which a segmentation network made of the good RGB image, and no ground truth: what "
+    "that network gets wrong counts against whoever gets it right."
+)
 _INTERVAL = f"95 % interval by bootstrap over the images of each set ({DRAWS} draws)"
 
 
@@ -22,8 +27,8 @@ def perception_tables(read: Mapping[str, Any], kinds: Mapping[str, str]) -> Iter
     """All of them; see perception.read_perception."""
     for part in read["boxes"]:
         yield from _box_tables(part, kinds)
-    if read["masks"]:
-        yield from _mask_tables(read["masks"], kinds)
+    for part in read["masks"]:
+        yield from _mask_tables(part, kinds)
     for clip in read["smoke"]:
         yield _smoke_table(clip, kinds)
 
@@ -97,46 +102,43 @@ def _with_interval(value: Mapping[str, float | None] | None, *, signed: bool = F
     return f"{value['value']:{sign}.3f} ({value['low']:{sign}.2f}..{value['high']:{sign}.2f})"
 
 
-def _mask_tables(masks: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Table]:
+def _mask_tables(part: Mapping[str, Any], kinds: Mapping[str, str]) -> Iterator[Table]:
     found: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
-    for line in masks["lines"]:
+    for line in part["lines"]:
         found.setdefault((line["reader"], line["row"]), {})[line["condition"]] = line
-    spoilt = [condition for condition in CONDITIONS if condition != AS_IS]
     lines = []
     for (reader, row), own in found.items():
         cells = [_with_interval(own[AS_IS]["miou"]) if AS_IS in own else NONE]
-        for condition in spoilt:
+        for condition in SPOILT:
             line = own.get(condition, {})
             cells += [number((line.get("miou") or {}).get("value"), 3), _percent(line.get("kept"))]
         lines.append(Line(f"masks of {reader} on {row}", kinds.get(row, ""), cells))
-    pseudo = (
-        "The labels are pseudo-labels, which a segmentation network made of the good RGB image, and no ground truth: "
-        "what that network gets wrong counts against whoever gets it right."
-    )
     foot = [
-        f"Intersection over union on {len(masks['pairs'])} pairs by day, kept out of training, in the mean over "
-        f"{', '.join(masks['mean_of'])}; {_INTERVAL}.",
+        f"Intersection over union on {len(part['pairs'])} labelled pairs, in the mean over "
+        f"{', '.join(part['mean_of'])}; {_INTERVAL}.",
         "Spoilt before fusion (darkness with sensor noise, smoke, a dead camera); kept: share of the figure as is, by "
         "a paired bootstrap.",
-        pseudo,
+        PSEUDO,
     ]
-    columns = [f"{AS_IS}\nmIoU", *(f"{condition}\n{what}" for condition in spoilt for what in ("mIoU", "kept %"))]
-    yield Table("Masks by day, as is and spoilt", columns, lines, foot)
-    classes = [name for name, count in masks["images"].items() if count]
-    for condition in CONDITIONS:
-        lines = [
-            Line(
-                f"masks of {reader} on {row}",
-                kinds.get(row, ""),
-                [number(own[condition]["classes"].get(name), 2) for name in classes],
-            )
-            for (reader, row), own in found.items()
-            if condition in own
-        ]
-        foot = ["In brackets the number of images that have the class, and its share of the labelled pixels.", pseudo]
-        columns = [f"{name}\n({masks['images'][name]}: {100 * masks['share'][name]:.1f} %)" for name in classes]
-        if lines:
-            yield Table(f"Intersection over union by class, {condition}", columns, lines, foot)
+    columns = [f"{AS_IS}\nmIoU", *(f"{condition}\n{what}" for condition in SPOILT for what in ("mIoU", "kept %"))]
+    yield Table(f"Masks on {part['list']}, as is and spoilt", columns, lines, foot)
+    classes = [name for name, count in part["images"].items() if count]
+    as_is = {key: own[AS_IS] for key, own in found.items() if AS_IS in own}
+    lines = [
+        Line(
+            f"masks of {reader} on {row}",
+            kinds.get(row, ""),
+            [number(line["sets"][name], 3) for name in part["sets"]]
+            + [number(line["classes"].get(name), 2) for name in classes],
+        )
+        for (reader, row), line in as_is.items()
+    ]
+    foot = [
+        "In brackets the number of pairs, of a class that of pairs that have it, and its share of what is labelled."
+    ]
+    columns = [f"mIoU of\n{name} ({count})" for name, count in part["sets"].items()]
+    columns += [f"{name}\n({part['images'][name]}: {100 * part['share'][name]:.1f} %)" for name in classes]
+    yield Table(f"Masks on {part['list']}, as is, by set and by class", columns, lines, foot)
 
 
 def _percent(value: Mapping[str, float | None] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def build_report(
     baselines: Baselines,
     selection: Selection,
     results: Sequence[Result],
+    mask_lists: Mapping[str, Collection[str]],
 ) -> dict[str, Any]:
     """Everything that was found out.
 
@@ -63,6 +64,7 @@ def build_report(
         baselines: Figures of others.
         selection: The sets.
         results: Of all jobs.
+        mask_lists: See score_masks.
 
     Returns:
         Nested dictionary without images, ready for JSON; docs/evaluation.md describes it.
@@ -72,7 +74,9 @@ def build_report(
     means, sha256 = set_means(images, rows), {spec.name: spec.sha256 for spec in specs}
     detectors, detector_notes = read_detections(selection.sets, pairs, specs, arguments["detectors"], baselines)
     judged = arguments["boxed"] or arguments["boxes"]
-    read, perception_notes = read_perception(selection.sets, results, specs, perception, arguments["detectors"], judged)
+    read, perception_notes = read_perception(
+        selection.sets, results, specs, perception, arguments["detectors"], judged, mask_lists
+    )
     bright = Counter(result.item.set_name for result in pairs if result.figures and result.bright)
     return {
         "arguments": dict(arguments),

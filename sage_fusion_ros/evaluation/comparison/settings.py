@@ -33,7 +33,7 @@ class Settings:
         perception_folds: Folders that hold fold0 to fold4, likewise; see perceivers.PerceptionSpec.
         boxed: Boxed pairs on which perception models are judged: "validation" or "all"; empty: those of validation for
             models, and all for folds.
-        mask_pairs: Text file with the pairs on which masks are judged; None: the project's own.
+        mask_pairs: Text files with the pairs on which masks are judged, each by itself; empty: the project's own two.
         smoke_clips: "RGB.mp4,THERMAL.mp4": what is hidden by smoke in RGB; the first detector says what that is.
         smoke_step: Every n-th frame of these is looked at.
         overlays: Pairs of the sets, and frames of each smoke clip, shown with mask and boxes.
@@ -59,7 +59,7 @@ class Settings:
     perception: Sequence[str] = ()
     perception_folds: Sequence[str] = ()
     boxed: str = ""
-    mask_pairs: Path | None = None
+    mask_pairs: Sequence[Path] = ()
     smoke_clips: Sequence[str] = ()
     smoke_step: int = 5
     overlays: int = 6
