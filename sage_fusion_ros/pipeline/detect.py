@@ -57,10 +57,13 @@ def suppress(
         kept = np.arange(len(best), dtype=np.int64)
     else:
         corners = np.clip(np.asarray(xyxy, np.float64)[boxes], -_FAR, _FAR)
-        corners -= corners.min()  # classes are told apart by shifting them along, which needs positive places
+        # Each class gets a place of its own, so that boxes of two classes never meet; OpenCV has a function for that
+        # (NMSBoxesBatched), but not yet in the version that comes with ROS 2 Humble.
+        corners -= corners.min()
+        corners += (classes * (corners.max() + 1))[:, None]
         rectangles = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        nms: Any = cv2.dnn.NMSBoxesBatched  # takes arrays, though its types say otherwise
-        kept = np.array(nms(rectangles, best, classes, floor, iou_threshold, top_k=MAX_CANDIDATES), np.int64)
+        nms: Any = cv2.dnn.NMSBoxes  # takes arrays, though its types say otherwise
+        kept = np.array(nms(rectangles, best, floor, iou_threshold, top_k=MAX_CANDIDATES), np.int64).ravel()
     kept = kept[np.argsort(-best[kept], kind="stable")]
     return xyxy[boxes[kept]], best[kept], np.asarray(classes[kept], np.int64)
 
