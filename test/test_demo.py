@@ -14,11 +14,22 @@ import cv2
 import numpy as np
 import pytest
 from mock_models import make_model
+from mock_perception import make_perception
 
 from sage_fusion_ros.cli import demo
-from sage_fusion_ros.cli.demo_nodes import RunPaths, child_environment, fusion_command
+from sage_fusion_ros.cli.demo_nodes import (
+    PERCEPTION_DEFAULT,
+    RunPaths,
+    child_environment,
+    fusion_command,
+    recorder_command,
+)
+from sage_fusion_ros.cli.demo_report import wanted_outputs
+from sage_fusion_ros.cli.demo_run import Outcome
 from sage_fusion_ros.cli.watch import EventTail, Watch
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
+from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, DRIVING_CLASSES
 
 RATE_HZ = 10
 PAIRS = 20
@@ -77,8 +88,8 @@ class Demo:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
-    """Starts demos with a model that takes the brighter of the two; by default on a folder whose pair i is RGB of one
-    grey, 50 + 5 i, and a black thermal image.
+    """Starts demos with a model that takes the brighter of the two; by default without perception, on a folder whose
+    pair i is RGB of one grey, 50 + 5 i, and a black thermal image.
     """
     model = make_model(tmp_path / "models" / "brighter")
     source = tmp_path / "pairs"
@@ -89,8 +100,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
             cv2.imwrite(str(source / camera / f"{index:03d}.png"), grey)
     started = []
 
-    def run(*arguments: str, model: Path | str = model, source: Path | str = source) -> Demo:
-        started.append(Demo(tmp_path, "--model", str(model), "--source", str(source), *arguments))
+    def run(
+        *arguments: str, model: Path | str = model, source: Path | str = source, perception: Path | str = ""
+    ) -> Demo:
+        models = ("--model", str(model), "--perception-model", str(perception))
+        started.append(Demo(tmp_path, *models, "--source", str(source), *arguments))
         return started[-1]
 
     yield run
@@ -124,6 +138,46 @@ def test_a_short_run_ends_well_and_leaves_a_report_that_adds_up(start, tmp_path)
     assert page.count("<figure>") == 3 * page.count('class="moment"') > 0
     assert page.count("<svg") == 2
     assert "brighter" in page
+    assert report["perception"] is None
+    assert "were turned off" in page
+
+
+def test_masks_and_detections_of_every_pair_come_back_and_are_scored(start, tmp_path):
+    eye = make_perception(tmp_path / "models" / "eye", input_side=64)
+    run = start("--duration", "3", "--check", "--min-share", "0.8", source="synthetic", perception=eye)
+    assert run.end() == 0, run.printed
+    report = run.report()
+    found, fused = report["perception"], report["pairs"]["fused"]
+    assert found["models"] == "eye"
+    for output, classes in (("mask", CITYSCAPES_CLASSES), ("detections", DRIVING_CLASSES)):
+        check = found["outputs"][output]
+        assert check["classes"] == list(classes)
+        assert check["missing"] == check["other_header"] == check["other_size"] == 0
+        assert check["counted"] + check["before_discovery"] == fused
+    # The mock calls everything bright a person.
+    assert list(found["boxes_found"]["all"]["boxes"]) == ["person"]
+    truth = found["against_truth"]["all"]
+    assert 0 < truth["pairs"] <= fused
+    assert truth["boxes"] > truth["pairs"]  # a street full of people and cars
+    assert 0 <= truth["ap50_95"] <= truth["ap50"] < 1
+    assert 0 < truth["miou"] < 1
+    masks = sorted((run.output / "masks").glob("*.png"))
+    assert len(masks) == found["masks_kept"]
+    assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= set(range(len(CITYSCAPES_CLASSES)))
+    page = (run.output / "index.html").read_text(encoding="utf-8")
+    assert page.count("<figure>") == 5 * page.count('class="moment"') > 0
+    assert page.count("<svg") == 3
+    assert "against the scene's truth" in run.printed
+
+
+def test_a_folder_without_a_truth_is_counted_only(start, tmp_path):
+    eye = make_perception(tmp_path / "models" / "eye", mask_classes=(), input_side=64)
+    run = start("--check", "--min-share", "0.7", perception=eye)
+    assert run.end() == 0, run.printed
+    found = run.report()["perception"]
+    assert list(found["outputs"]) == ["detections"]
+    assert (found["against_truth"], found["masks_kept"]) == (None, 0)
+    assert found["boxes_found"]["all"]["boxes"]["person"] > 0  # the brighter half of the pairs
 
 
 def test_the_images_kept_are_the_ones_their_names_say(start):
@@ -199,6 +253,76 @@ def test_sigkill_leaves_no_process(start, tmp_path):
     wait_for(lambda: not processes_of(tmp_path), 10)
 
 
+def lose_the_masks(events: list[dict]) -> list[dict]:
+    return [event for event in events if event["event"] != "mask"]
+
+
+def move_a_stamp(events: list[dict]) -> list[dict]:
+    moved = next(event for event in events if event["event"] == "detections")
+    moved["stamp_ns"] += 1
+    return events
+
+
+def change_a_frame(events: list[dict]) -> list[dict]:
+    next(event for event in events if event["event"] == "mask")["frame_id"] = "thermal_camera"
+    return events
+
+
+def lose_everything(events: list[dict]) -> list[dict]:
+    return [event for event in events if event["event"] not in ("mask", "detections", "classes")]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (list, ""),
+        (lose_the_masks, "20 of 20 fused images have no mask"),
+        (move_a_stamp, "1 messages of detections have a header that no fused image had"),
+        (change_a_frame, "frame_id 'thermal_camera' beside 'rgb_camera'"),
+        (lose_everything, "no class names came on ~/output/mask/label_info"),
+    ],
+)
+def test_the_check_wants_a_mask_and_detections_for_every_pair(tmp_path, monkeypatch, capsys, spoil, message):
+    """The nodes' files are written by hand: what they would be, and with something missing."""
+
+    def perform(plan, paths, signals):
+        assert plan.perception
+        events, sent = [], []
+        for output, names in (("mask", CITYSCAPES_CLASSES), ("detections", DRIVING_CLASSES)):
+            events.append({"event": "classes", "output": output, "names": dict(enumerate(names)), "threshold": 0.3})
+        for index in range(PAIRS):
+            stamp = 10**18 + index * 10**8
+            header = {"stamp_ns": stamp, "frame_id": "rgb_camera"}
+            sent += [{"camera": camera, "index": index, "stamp_ns": stamp} for camera in ("rgb", "thermal")]
+            events.append({"event": "fused", **header, "arrival_ns": stamp + 10**7, "size": [32, 24]})
+            events.append({"event": "pair", "rgb_ns": stamp, "thermal_ns": stamp})
+            events.append({"event": "mask", **header, "size": [32, 24]})
+            events.append({"event": "detections", **header, "boxes": [[1, 1, 9, 9, 0.5, "car"]]})
+        for path, lines in ((paths.recording, spoil(events)), (paths.replay_log, sent)):
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return Outcome(plan.settings(), replayed=True, sent_hz=plan.rate_hz)
+
+    monkeypatch.setattr(demo, "perform", perform)
+    for camera in ("rgb", "thermal"):
+        (tmp_path / "pairs" / camera).mkdir(parents=True)
+        for index in range(PAIRS):
+            cv2.imwrite(str(tmp_path / "pairs" / camera / f"{index:03d}.png"), np.zeros((24, 32), np.uint8))
+    common = [
+        "--source",
+        str(tmp_path / "pairs"),
+        "--output",
+        str(tmp_path / "out"),
+        "--perception-model",
+        "some/model",
+    ]
+    assert demo.run(parse(*common)) == 0
+    capsys.readouterr()
+    assert demo.run(parse(*common, "--check")) == (1 if message else 0)
+    printed = capsys.readouterr().out
+    assert message in printed
+    assert ("failed: " in printed) is bool(message)
+
+
 class Stills:
     """A source of five stills, which have no rate."""
 
@@ -212,10 +336,14 @@ class Video(Stills):
     name, kind, frame_rate = "video", "video", 25.0
 
 
-def plan(source: Stills, *arguments: str):
+def parse(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     demo.add_parser(parser.add_subparsers())
-    return demo.make_plan(parser.parse_args(["demo", *arguments]), source)
+    return parser.parse_args(["demo", *arguments])
+
+
+def plan(source: Stills, *arguments: str):
+    return demo.make_plan(parse(*arguments), source)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +378,47 @@ def test_arguments_that_make_no_sense_are_refused(arguments, message):
 
 def test_parameters_reach_the_node_as_they_were_given():
     command = fusion_command(
-        plan(Video(), "--model", "my model", "--set", "engine.threads:=2", "--compensate-ms", "40")
+        plan(
+            Video(),
+            "--model",
+            "my model",
+            "--perception-model",
+            "",
+            "--set",
+            "engine.threads:=2",
+            "--compensate-ms",
+            "40",
+        )
     )
     assert 'fusion.model:="my model"' in command
+    assert 'perception.model:=""' in command
     assert "engine.threads:=2" in command
     assert "pairing.thermal_offset_ms:=40.0" in command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ([], {"mask", "detections"}),
+        (["--perception-model", ""], set()),
+        (["--perception-model", "/no/such/folder"], {"mask", "detections"}),
+        (["--perception-model", "BOXES"], {"detections"}),
+        (["--perception-model", "BOXES", "--set", "segmentation.model:=my.onnx"], {"mask", "detections"}),
+        (["--set", "perception.model:=''", "--set", "detection.model:=yolox.onnx"], {"detections"}),
+        (["--set", 'perception.model:=""'], set()),
+    ],
+)
+def test_what_has_to_come_back_follows_from_what_the_node_is_started_with(tmp_path, arguments, wanted):
+    boxes = make_perception(tmp_path / "boxes", mask_classes=())
+    arguments = [str(boxes) if argument == "BOXES" else argument for argument in arguments]
+    made = plan(Video(), *arguments)
+    assert set(wanted_outputs(made.settings())) == wanted
+    assert made.perception is bool(wanted)
+    assert f"perception:={str(bool(wanted)).lower()}" in recorder_command(made, RunPaths(tmp_path))
+
+
+def test_the_default_of_the_perception_model_is_the_nodes():
+    assert FUSION_PARAMETERS["perception.model"].default == PERCEPTION_DEFAULT
 
 
 def test_what_the_user_has_set_about_ros_stays(monkeypatch, tmp_path):
@@ -285,10 +449,12 @@ def test_an_output_folder_with_other_things_in_it_is_not_touched(tmp_path):
 def test_an_earlier_runs_output_is_replaced(tmp_path):
     paths = demo.prepare_output(tmp_path / "out")
     (paths.images / "000001.png").touch()
+    (paths.masks / "1.png").touch()
     (paths.folder / "report.json").touch()
     (paths.folder / "note.txt").touch()
     demo.prepare_output(tmp_path / "out")
     assert not (paths.images / "000001.png").exists()
+    assert not (paths.masks / "1.png").exists()
     assert not (paths.folder / "report.json").exists()
     assert (paths.folder / "note.txt").exists()
 

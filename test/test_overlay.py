@@ -146,6 +146,15 @@ def test_labels_of_a_crowd_never_cover_each_other():
     assert (out[320:] == 100).all()
 
 
+def test_a_box_without_a_score_has_its_name_alone():
+    def width(score: float) -> int:
+        out = draw_overlay(big(), None, (), boxes((200, 200, 210, 210), scores=(score,)), ("person",))
+        columns = np.nonzero((out != 100).any(axis=(0, 2)))[0]
+        return int(columns.max() - columns.min())
+
+    assert 30 < width(float("nan")) < width(0.5) - 15
+
+
 def test_a_class_id_beyond_the_names_is_shown_as_a_number():
     known = draw_overlay(big(), None, (), boxes((100, 100, 200, 200), ids=(0,)), ("person",))
     for beyond in (1, 79, -1):

@@ -5,27 +5,22 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan
-from sage_fusion_ros.cli.demo_run import Outcome, perform
+from sage_fusion_ros.cli.demo_report import MONO8_RANGE, report_run, wanted_outputs
+from sage_fusion_ros.cli.demo_run import perform
 from sage_fusion_ros.cli.processes import Signals
 from sage_fusion_ros.errors import ParameterError, SageFusionError
-from sage_fusion_ros.evaluation.index_check import IndexCheck, StampIndex, check_indexes, recorded_partners
-from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
-from sage_fusion_ros.evaluation.recording import read_recording, read_replay_log
-from sage_fusion_ros.evaluation.run_report import build_report, is_late, write_page, write_report
-from sage_fusion_ros.sources.base import PairSource, RecordedCameras
-from sage_fusion_ros.sources.depth import to_encoding
+from sage_fusion_ros.evaluation.run_report import is_late
+from sage_fusion_ros.sources.base import PairSource
 from sage_fusion_ros.sources.open import open_source
 from sage_fusion_ros.sources.schedule import STILLS_RATE_HZ, Schedule, ScheduleSettings
 
 SUCCESS, FAILED = 0, 1
 SYNTHETIC_S = 15.0
-MONO8_RANGE = (26315.0, 32315.0)
-"""Counts shown as 0 and 255 where 16-bit images go out as mono8: -10 to 50 degrees Celsius in centikelvin."""
-MOMENTS = 6
 MARK = ".sage_fusion_run"
 """Marks an output folder as one of ours, whose earlier contents may go."""
 
@@ -36,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "demo",
         help="replay a source through fusion_node and write a report",
         description="Starts replay_node, fusion_node and a recorder over ROS 2, stops them when the source ends, and "
-        "leaves fused images, report.json and index.html. Exit code 0: pairs were fused and every process ended "
+        "leaves fused images, masks, report.json and index.html. Exit code 0: pairs were fused and every process ended "
         "cleanly (and the check held, with --check).",
     )
     what = parser.add_argument_group("source")
@@ -53,6 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     node = parser.add_argument_group("fusion_node")
     node.add_argument("--model", help="name or folder of a fusion model (default: the node's)")
+    node.add_argument(
+        "--perception-model",
+        metavar="MODEL",
+        help="name or folder of one for mask and boxes; '' for none (default: the node's)",
+    )
     node.add_argument("--device", choices=("auto", "cuda", "tensorrt", "cpu"), help="(default: the node's)")
     node.add_argument("--compensate-ms", type=float, default=0.0, metavar="MS", help="pairing.thermal_offset_ms")
     node.add_argument("--max-dt-ms", type=float, metavar="MS", help="pairing.max_dt_ms (default: the node's)")
@@ -62,7 +62,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out = parser.add_argument_group("outcome")
     out.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
     out.add_argument("--startup-timeout", type=float, default=180.0, metavar="S", help="for fusion_node to be active")
-    out.add_argument("--check", action="store_true", help="fail unless the pairs hold against the source's indexes")
+    out.add_argument(
+        "--check",
+        action="store_true",
+        help="fail unless the pairs hold against the source's indexes, each with its mask and detections",
+    )
     out.add_argument("--min-share", type=float, default=0.99, help="--check: least share of pairs back (default 0.99)")
     out.add_argument("--max-mixed", type=int, default=0, help="--check: most mixed pairs (default 0)")
     return parser
@@ -79,14 +83,14 @@ def run(args: argparse.Namespace) -> int:
             outcome = perform(plan, paths, signals)
             if signals.received and not outcome.replayed:
                 return 128 + signals.received
-            check = report_run(args, plan, paths, source, outcome)
+            checks = report_run(args, plan, paths, source, outcome)
     finally:
         source.close()
     problems = list(outcome.problems)
-    if check.matched == 0:
+    if checks.pairs.matched == 0:
         problems.append("no pair came back fused with equal source index")
     if args.check:
-        problems += check.failures(args.min_share, args.max_mixed)
+        problems += checks.pairs.failures(args.min_share, args.max_mixed) + checks.outputs
         if outcome.sent_hz is not None and is_late(outcome.sent_hz, plan.rate_hz):
             problems.append(f"the source went out at {outcome.sent_hz:.1f} Hz; {plan.rate_hz:g} Hz was asked for")
     for problem in problems:
@@ -128,6 +132,7 @@ def make_plan(args: argparse.Namespace, source: PairSource) -> RunPlan:
     optional = (
         ("pairing.max_dt_ms", args.max_dt_ms),
         ("fusion.model", args.model),
+        ("perception.model", args.perception_model),
         ("engine.device", args.device),
     )
     fusion.update((name, value) for name, value in optional if value is not None)
@@ -135,7 +140,7 @@ def make_plan(args: argparse.Namespace, source: PairSource) -> RunPlan:
         name, separator, value = text.partition(":=")
         if not (separator and name and value):
             raise ParameterError(f"--set {text}: expected NAME:=VALUE, such as engine.threads:=1")
-    return RunPlan(
+    plan = RunPlan(
         replay=replay,
         fusion=fusion,
         fusion_extra=args.set,
@@ -143,6 +148,7 @@ def make_plan(args: argparse.Namespace, source: PairSource) -> RunPlan:
         rate_hz=rate,
         startup_s=args.startup_timeout,
     )
+    return replace(plan, perception=bool(wanted_outputs(plan.settings())))
 
 
 def prepare_output(folder: Path) -> RunPaths:
@@ -157,7 +163,7 @@ def prepare_output(folder: Path) -> RunPaths:
         raise ParameterError(f"--output {folder} holds other things; name a new or empty folder")
     paths = RunPaths(folder)
     try:
-        for left in (paths.images, paths.logs):
+        for left in (paths.images, paths.masks, paths.logs):
             shutil.rmtree(left, ignore_errors=True)
             left.mkdir(parents=True)
         for name in ("report.json", "index.html"):
@@ -166,55 +172,6 @@ def prepare_output(folder: Path) -> RunPaths:
     except OSError as error:
         raise ParameterError(f"--output {folder} can't be written to: {error.strerror}") from error
     return paths
-
-
-def report_run(
-    args: argparse.Namespace, plan: RunPlan, paths: RunPaths, source: PairSource, outcome: Outcome
-) -> IndexCheck:
-    """Writes report.json and index.html and prints the figures."""
-    recording, log = read_recording(paths.recording), read_replay_log(paths.replay_log)
-    stamps = StampIndex(log, recorded_partners(source) if isinstance(source, RecordedCameras) else None)
-    check = check_indexes(stamps, recording)
-    facts = {
-        "name": short_name(args.source),
-        "spec": args.source,
-        "kind": source.kind,
-        "seed": args.seed if source.kind == "synthetic" else None,
-        "pairs": len(source),
-        "rate_hz": plan.rate_hz,
-        "sent_hz": None if outcome.sent_hz is None else round(outcome.sent_hz, 2),
-    }
-    report = build_report(recording, log, check, source=facts, settings=outcome.settings, cores=outcome.cores)
-    write_report(paths.folder, report)
-    frames = name_by_index(paths.images, recording, stamps)
-    encoding = args.thermal_encoding or "source"
-    moments = collect_moments(
-        source,
-        paths.images,
-        frames,
-        recording,
-        stamps,
-        count=MOMENTS,
-        describe=getattr(source, "condition", lambda _: ""),
-        sent_as=lambda thermal: to_encoding(thermal, encoding, *MONO8_RANGE),
-    )
-    page = write_page(paths.folder, report, recording, moments)
-    latency = report["latency_ms"]
-    print(
-        f"{len(recording.fused)} of {check.sent} pairs fused at {report['rate_hz']} Hz; latency p50 {latency['p50']}, "
-        f"p95 {latency['p95']}, p99 {latency['p99']} ms; {report['model']} on {report['provider']}"
-    )
-    print(
-        f"by source index: {check.matched} of {check.counted} equal ({check.share:.2%}), {check.mixed} mixed; "
-        f"{check.before_discovery} before discovery not counted"
-    )
-    print(f"look at {page}")
-    return check
-
-
-def short_name(spec: str) -> str:
-    """A source's spec without its folders: 'clips/visible/a.mp4,clips/infrared/a.mp4' is 'a.mp4, a.mp4'."""
-    return ", ".join(Path(part.strip()).name or part for part in spec.split(","))
 
 
 def open_for(args: argparse.Namespace) -> PairSource:

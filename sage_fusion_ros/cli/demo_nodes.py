@@ -15,6 +15,10 @@ from sage_fusion_ros.resources import fast_dds_profile
 
 NODES = "sage_fusion_ros.nodes"
 IMAGES_KEPT = 24
+MASKS_KEPT = 120
+"""Enough to score by: neighbours differ little, and the truth of each has to be drawn again for the report."""
+PERCEPTION_DEFAULT = "perception"
+"""fusion_node's own default of perception.model."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class RunPlan:
         startup_s: Longest time fusion_node may take to become active.
         debug: Whether the debug topics are recorded too.
         images: Fused images kept.
+        perception: Whether masks and detections are recorded, which makes fusion_node compute them.
+        masks: Masks kept, beside those of the fused images kept.
     """
 
     replay: Mapping[str, Any]
@@ -40,6 +46,8 @@ class RunPlan:
     startup_s: float
     debug: bool = True
     images: int = IMAGES_KEPT
+    perception: bool = False
+    masks: int = MASKS_KEPT
 
     def settings(self) -> dict[str, Any]:
         """What the nodes are started with, for the report."""
@@ -57,6 +65,11 @@ class RunPaths:
     def images(self) -> Path:
         """Fused images."""
         return self.folder / "fused"
+
+    @property
+    def masks(self) -> Path:
+        """Masks, as images of class ids."""
+        return self.folder / "masks"
 
     @property
     def logs(self) -> Path:
@@ -114,6 +127,10 @@ def recorder_command(plan: RunPlan, paths: RunPaths) -> list[str]:
             "images.path": str(paths.images.resolve()),
             "images.count": plan.images,
             "images.period_s": float(plan.pairs / plan.rate_hz / max(plan.images, 1)),
+            "masks.path": str(paths.masks.resolve()),
+            "masks.count": plan.masks,
+            "masks.period_s": float(plan.pairs / plan.rate_hz / max(plan.masks, 1)),
+            "perception": plan.perception,
             "debug": plan.debug,
         },
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -18,8 +19,17 @@ from matplotlib.figure import Figure
 Series = npt.NDArray[np.float64]
 
 # matplotlib wants fixed colours; these stand for the page's own and are replaced by them in the SVG.
-INK, GRID, MAIN, SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
-PAGE_COLOURS = {INK: "var(--ink)", GRID: "var(--line)", MAIN: "var(--main)", SECOND: "var(--second)"}
+INK, GRID, MAIN, SECOND, THIRD, FOURTH = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
+PAGE_COLOURS = {
+    INK: "var(--ink)",
+    GRID: "var(--line)",
+    MAIN: "var(--main)",
+    SECOND: "var(--second)",
+    THIRD: "var(--third)",
+    FOURTH: "var(--fourth)",
+}
+# The classes' own colours are made for overlays; some of them can't be seen on a dark page.
+LINES = (MAIN, SECOND, THIRD, FOURTH)
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sage",
@@ -96,6 +106,41 @@ def rate_plot(seconds: Series, asked_hz: float | None) -> str:
         return _svg(figure)
 
 
+def counts_plot(
+    seconds: Series, counts: Mapping[str, Series], acts: Sequence[tuple[float, str]] = (), window_s: float = 0.5
+) -> str:
+    """Boxes a pair over the run, the mean of half a second, of the four most frequent classes.
+
+    Args:
+        seconds: N times in seconds, from 0.
+        counts: Boxes in each of the N pairs by class, the most frequent class first.
+        acts: Where each act begins, in seconds, and its name.
+        window_s: Seconds that are averaged.
+
+    Returns:
+        An <svg> element.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure, axes = _axes("boxes a pair", "seconds since the first detections")
+        bins = np.floor(np.maximum(seconds, 0) / window_s).astype(int)
+        pairs = np.bincount(bins)
+        there = np.flatnonzero(pairs)
+        top = 1.0
+        for (name, values), colour in zip(counts.items(), LINES, strict=False):
+            mean = np.bincount(bins, values)[there] / pairs[there]
+            axes.plot((there + 0.5) * window_s, mean, color=colour, linewidth=1.6, label=name)
+            top = max(top, float(mean.max()))
+        axes.set_ylim(0, top * 1.35)
+        for start, name in acts:
+            axes.axvline(start, color=GRID, linewidth=1)
+            axes.annotate(
+                name, (start, 1.0), xycoords=("data", "axes fraction"), xytext=(4, -12), textcoords="offset points"
+            )
+        if counts:
+            figure.legend(loc="outside upper left", ncols=len(LINES), frameon=False)
+        return _svg(figure)
+
+
 def windowed_rate(seconds: Series, window_s: float = 1.0, step_s: float = 0.25) -> tuple[Series, Series]:
     """Events per second in a window that moves over the run.
 
@@ -115,10 +160,10 @@ def windowed_rate(seconds: Series, window_s: float = 1.0, step_s: float = 0.25) 
     return starts + width / 2, counts / width
 
 
-def _axes(label: str) -> tuple[Figure, Axes]:
+def _axes(label: str, below: str = "seconds since the first fused image") -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 2.9), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel("seconds since the first fused image")
+    axes.set_xlabel(below)
     axes.set_ylabel(label)
     axes.grid(axis="y", linewidth=0.8)
     axes.tick_params(length=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from sage_fusion_ros.evaluation.index_check import IndexCheck
 from sage_fusion_ros.evaluation.machine import processor_name, usable_cores, versions
 from sage_fusion_ros.evaluation.recording import Recording, ReplayLog
+from sage_fusion_ros.evaluation.run_perception import act_starts, box_counts, class_colours
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "index.html"
@@ -34,6 +35,8 @@ class Moment:
         thermal: uint8 HxW, normalised as the node does.
         fused: uint8 HxWx3 RGB as it arrived.
         link: The fused image's file, relative to the page.
+        overlay: uint8 HxWx3 RGB, the fused image with what was found in it; None where nothing is known.
+        truth: uint8 HxWx3 RGB, the same with what is really there; None where the source does not know.
     """
 
     title: str
@@ -41,6 +44,8 @@ class Moment:
     thermal: npt.NDArray[np.uint8]
     fused: npt.NDArray[np.uint8]
     link: str
+    overlay: npt.NDArray[np.uint8] | None = None
+    truth: npt.NDArray[np.uint8] | None = None
 
 
 def percentiles(values: Sequence[float] | npt.NDArray[np.float64]) -> dict[str, float | None]:
@@ -81,6 +86,7 @@ def build_report(
     source: Mapping[str, Any],
     settings: Mapping[str, Any],
     cores: Mapping[str, float],
+    perception: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The facts of a run as plain values, ready for JSON.
 
@@ -91,6 +97,7 @@ def build_report(
         source: Facts of the source: spec, name, kind, seed, pairs, rate_hz and so on.
         settings: What was asked of the nodes.
         cores: Processor cores each process kept busy, by its name.
+        perception: What was found; see perception_report. None where it was off.
 
     Returns:
         Nested dictionary. Of "pairs", "dropped_messages" is what fusion_node counted, by reason, and "not_back" is
@@ -127,6 +134,7 @@ def build_report(
         "processor": {"name": processor_name(), "cores": usable_cores(), "busy_cores": dict(cores)},
         "versions": versions(),
         "index_check": check.as_dict(),
+        "perception": perception,
     }
 
 
@@ -137,8 +145,21 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     return path
 
 
-def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments: Sequence[Moment]) -> Path:
+def write_page(
+    folder: Path,
+    report: Mapping[str, Any],
+    run: Recording,
+    moments: Sequence[Moment],
+    act_of: Callable[[int], str] = lambda stamp_ns: "",
+) -> Path:
     """Writes index.html with everything it needs inside; only the fused images' originals are links beside it.
+
+    Args:
+        folder: Where to.
+        report: See build_report.
+        run: What the recorder saw.
+        moments: Rows of pictures.
+        act_of: What the pair with a stamp shows, in a word; empty where nothing is known.
 
     Raises:
         ImportError: matplotlib or jinja2 is missing (the extra "report").
@@ -146,7 +167,7 @@ def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments:
     # Both are heavy and belong to the extra "report"; report.json goes without them.
     import jinja2
 
-    from sage_fusion_ros.evaluation.run_plots import latency_plot, rate_plot
+    from sage_fusion_ros.evaluation.run_plots import counts_plot, latency_plot, rate_plot
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sage_fusion_ros.evaluation"), autoescape=True, undefined=jinja2.StrictUndefined
@@ -162,22 +183,27 @@ def write_page(folder: Path, report: Mapping[str, Any], run: Recording, moments:
         report=report,
         late=is_late(source["sent_hz"], source["rate_hz"]) if (source := report["source"]).get("sent_hz") else False,
         plots=plots,
-        moments=[
-            {
-                "title": moment.title,
-                "link": moment.link,
-                "images": [
-                    ("RGB", data_url(moment.rgb)),
-                    ("Thermal, normalised", data_url(moment.thermal)),
-                    ("Fused", data_url(moment.fused)),
-                ],
-            }
-            for moment in moments
-        ],
+        counts_plot=counts_plot(*box_counts(run), act_starts(run, act_of)) if len(run.detections) >= 2 else None,
+        colours=class_colours(report["perception"]),
+        moments=[_moment(moment) for moment in moments],
     )
     path = folder / PAGE_FILE
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    drawn = [("What was found", moment.overlay), ("What is there", moment.truth)]
+    return {
+        "title": moment.title,
+        "link": moment.link,
+        "images": [
+            ("RGB", data_url(moment.rgb)),
+            ("Thermal, normalised", data_url(moment.thermal)),
+            ("Fused", data_url(moment.fused)),
+        ],
+        "overlays": [(name, data_url(image)) for name, image in drawn if image is not None],
+    }
 
 
 def data_url(image: npt.NDArray[np.uint8], width: int = PAGE_IMAGE_WIDTH) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import functools
+import math
 import zlib
 from collections.abc import Sequence
 
@@ -41,7 +42,8 @@ def draw_overlay(
         fused: uint8 HxWx3 RGB; it stays as it is.
         mask: uint8 HxW ids of `mask_classes`, or None. Pixels of an id beyond them (255: unlabelled) are not tinted.
         mask_classes: Name of each id.
-        detections: Boxes in pixels of the image, or None. What lies beyond the border is cut off.
+        detections: Boxes in pixels of the image, or None. What lies beyond the border is cut off. A score of nan, as of
+            a box that a person drew, is not shown.
         detection_classes: Name of each class id; an id beyond them is shown as a number.
         opacity: 0..1, how strongly the mask covers the image; boxes are always drawn.
 
@@ -114,7 +116,8 @@ def _draw_boxes(image: Image, detections: Detections, classes: Sequence[str]) ->
         # An edge of the other brightness keeps the line apart from a mask of the same colour.
         cv2.rectangle(image, (left, top), (right - 1, bottom - 1), _ink_on(colour), line + 2)
         cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, line)
-        labels.append((f"{name} {float(detections.scores[position]):.2f}", left, top, bottom, colour))
+        score = float(detections.scores[position])
+        labels.append((name if math.isnan(score) else f"{name} {score:.2f}", left, top, bottom, colour))
     plates: list[tuple[int, int, int, int]] = []
     for text, left, top, bottom, colour in reversed(labels):
         _draw_label(image, text, left, top, bottom, colour, plates)
