@@ -23,6 +23,7 @@ from sage_fusion_ros.nodes.models import ModelLoader, Models, differs
 from sage_fusion_ros.nodes.outputs import Classes, Outputs
 from sage_fusion_ros.nodes.parameters import (
     FUSION_PARAMETERS,
+    check_together,
     pairing_settings,
     pipeline_settings,
     thermal_settings,
@@ -62,7 +63,7 @@ class FusionNode(LifecycleNode):
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
         answer_refused_transitions(self)
         self._values = FUSION_PARAMETERS.declare(self)
-        self._check_together(self._values)
+        check_together(self._values)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         # Diagnostics go on in every state and under a paused simulated clock.
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", profile("reliable", 10))
@@ -202,7 +203,7 @@ class FusionNode(LifecycleNode):
         try:
             changed = {p.name: FUSION_PARAMETERS[p.name].coerce(p.value) for p in parameters if p.name in self._values}
             new = {**self._values, **changed}
-            self._check_together(new)
+            check_together(new)
             fixed = [name for name in changed if not FUSION_PARAMETERS[name].live and new[name] != self._values[name]]
             if fixed and self._models is not None:
                 raise ParameterError(f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up")
@@ -213,33 +214,29 @@ class FusionNode(LifecycleNode):
                     models = self._loader.load(new, size, self._check_classes, self._models, self._values)
                     self._take_over(changed, models)
             else:
-                self._take_over(changed, self._models)
+                self._take_over(changed)
         except SageFusionError as error:
             self.get_logger().warning(f"parameter change refused: {error}")
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    @staticmethod
-    def _check_together(values: dict[str, Any]) -> None:
-        """Finds values that are each in range and contradict each other."""
-        try:
-            thermal_settings(values)
-            pairing_settings(values)
-        except ValueError as error:
-            raise ParameterError(f"the parameters contradict each other: {error}") from error
+    def _take_over(self, changed: dict[str, Any], models: Models | None = None) -> None:
+        """Makes a change real, on top of what may have changed while models were loaded.
 
-    def _take_over(self, changed: dict[str, Any], models: Models | None) -> None:
-        """Makes a change real, with the models that serve from now on; while they were loaded others may have changed.
+        Args:
+            changed: The parameters that change.
+            models: Those that serve from now on; None: those that do.
 
         Raises:
-            ParameterError: The change contradicts such another one.
+            ParameterError: The change contradicts another one.
         """
         with self._change_lock:
             new = {**self._values, **changed}
-            self._check_together(new)
+            check_together(new)
             self._values = new
-            if models is None or self._pipeline is None:
+            if self._models is None:
                 return
+            models = models or self._models
             self._outputs.configure(models.classes, new)
             normaliser = self._pipeline.normaliser
             normaliser.settings = thermal_settings(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sage_fusion_ros.engines.onnx_engine import DEVICES
+from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS
 from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
@@ -214,6 +215,19 @@ def thermal_settings(values: dict[str, Any]) -> ThermalSettings:
     """
     prefix = "thermal."
     return ThermalSettings(**{name[len(prefix) :]: v for name, v in values.items() if name.startswith(prefix)})
+
+
+def check_together(values: dict[str, Any]) -> None:
+    """Finds values that are each in range and contradict each other.
+
+    Raises:
+        ParameterError: There are such values.
+    """
+    try:
+        thermal_settings(values)
+        pairing_settings(values)
+    except ValueError as error:
+        raise ParameterError(f"the parameters contradict each other: {error}") from error
 
 
 def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
