@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from evaluation_data import HOT, SIZE, write_set
+from evaluation_data import HOT, SIZE, write_boxes, write_set
 from mock_detector import write_detector
 from mock_eye import make_eye
 from mock_models import make_model
@@ -114,6 +114,16 @@ def test_the_split_says_what_is_kept_for_validation(tmp_path, model, eye):
     words = ("--data", data, "--models", model, "--perception", eye, "--split", split)
     assert run(*words, *QUICK, "--output", tmp_path / "out") == 0
     assert perception(tmp_path / "out")["boxes"][0]["sets"]["set"]["images"] == 3
+
+
+def test_no_boxed_pair_kept_out_of_training_is_told(tmp_path, model, eye):
+    data = write_set(tmp_path / "set", NAMES, bright=False)
+    write_boxes(data, ["b"])
+    words = ("--data", data, "--models", model, "--perception", eye, "--detector", write_detector(tmp_path / "t.onnx"))
+    assert run(*words, *QUICK, "--output", tmp_path / "out") == 0
+    facts = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert facts["perception"]["boxes"] == []
+    assert "No boxed pair is kept out of training, so no average precision was taken there." in facts["notes"]
 
 
 def test_each_fold_judges_its_own_fifth(tmp_path, model, eye):

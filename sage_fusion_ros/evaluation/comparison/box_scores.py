@@ -25,6 +25,7 @@ MIN_BOXES, MIN_POOLED = 30, 5
 """A class with fewer boxes in a set has a figure of all sets together alone; with fewer than five in all, none."""
 METRICS = ("AP50", "AP50:95")
 LEADING = ("person", "car")
+NONE_LEFT = {"validation": "kept out of training", "all": "there", "scored": "among those scored"}
 
 Floats = npt.NDArray[np.float64]
 Key = tuple[str, str]
@@ -69,6 +70,8 @@ def score_boxes(
             if _counts(item, judged) and (entry.name, item.name) in found
         }
         models = [spec.name for spec in perception if spec.judged == judged]
+        if not truth and any(entry.boxes for entry in sets):
+            notes.append(f"No boxed pair is {NONE_LEFT[judged]}, so no average precision was taken there.")
         if truth:
             annotated = {entry.name: entry.annotated for entry in sets}
             parts.append({"judged": judged, **_score(truth, annotated, found, rows, models, references, notes)})
