@@ -9,7 +9,8 @@ from sage_fusion_ros.engines.base import Port
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.detect import suppress
 from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS, LAYOUTS, find_layout
-from sage_fusion_ros.pipeline.network import Preprocessing, Probe
+from sage_fusion_ros.pipeline.network import Probe
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 
 IMAGE = Port("images", "float32", (1, 3, None, None))
 SIZES = Port("orig_target_sizes", "int64", (None, 2))
@@ -88,6 +89,13 @@ def test_rtdetr_boxes_are_shares_of_the_input(classes: int) -> None:
         xyxy, scores = reading.decode([arrays[name] for name in reading.outputs], 320, 640, 0.3)
         assert xyxy.tolist() == [[160, 60, 480, 100]]
         assert scores.max() == pytest.approx(0.75)
+
+
+def test_rtdetr_among_other_outputs() -> None:
+    boxes, logits = rtdetr(classes=4)
+    others = {"hidden": zeros(1, 300, 256), "pred_boxes": boxes, "encoder": zeros(1, 900, 4), "logits": logits}
+    reading, _ = find_layout(probe(320, 640, **others), 4)
+    assert reading.outputs == ("pred_boxes", "logits")
 
 
 def test_rtdetr_in_one_output() -> None:
@@ -240,3 +248,19 @@ def test_classes_beyond_the_edge_do_not_meet() -> None:
     boxes = np.array([[0, 0, 40, 40], [-40, -40, 0, 0], [-80, -80, 40, 40], [-39, -39, 41, 41]], np.float32)
     scores = np.eye(4, dtype=np.float32) * 0.9
     assert len(suppress((boxes, scores), 0.1, 0.01)[1]) == 4
+
+
+def test_the_values_that_a_network_is_shown() -> None:
+    image = np.array([[[255, 0, 128]]], np.uint8)
+    for preprocessing, expected in (
+        (Preprocessing("rgb", "unit"), [1, 0, 128 / 255]),
+        (Preprocessing("bgr", "levels"), [128, 0, 255]),
+        (Preprocessing("rgb", "imagenet"), [(1 - 0.485) / 0.229, -0.456 / 0.224, (128 / 255 - 0.406) / 0.225]),
+        (Preprocessing("bgr", "imagenet"), [(128 / 255 - 0.406) / 0.225, -0.456 / 0.224, (1 - 0.485) / 0.229]),
+    ):
+        planes = np.empty((3, 1, 1), np.float32)
+        preprocessing.fill(image, planes)
+        assert planes.ravel().tolist() == pytest.approx(expected, rel=1e-6)
+    levels = np.empty((3, 1, 1), np.uint8)
+    Preprocessing("bgr", "imagenet").fill(image, levels)
+    assert levels.ravel().tolist() == [128, 0, 255]

@@ -24,7 +24,13 @@ from onnx import TensorProto
 from sage_fusion_ros.engines import onnx_engine
 from sage_fusion_ros.engines.card import sha256_of
 from sage_fusion_ros.errors import EngineError, ModelError, ParameterError
-from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, DRIVING_CLASSES
+from sage_fusion_ros.pipeline.classes import (
+    CITYSCAPES_CLASSES,
+    CITYSCAPES_COLOURS,
+    COCO_CLASSES,
+    DRIVING_CLASSES,
+    NAMED_LISTS,
+)
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
@@ -386,3 +392,32 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(EngineError, match="engine.device is 'cuda'"):
         load_perceiver(choice, device="cuda")
     assert "cuda" in load_perceiver(choice, device="cuda", allow_cpu=True).infos[0].note
+
+
+def test_a_size_that_a_network_can_not_take_is_named_when_it_comes(tmp_path: Path) -> None:
+    """Open sizes in the file are a promise that some exports break: this one's mask has fixed 24x32 cells."""
+    path = write_segmenter(tmp_path / "s.onnx", 3, bright=2, side=None, unit=True)
+    model = onnx.load(path)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 3, 24, 32], np.int64), "fixed"))
+    model.graph.node[-1].CopyFrom(
+        onnx.helper.make_node("Reshape", [model.graph.node[-1].input[0], "fixed"], ["output"])
+    )
+    onnx.save(model, path)
+    perceiver = load(segmentation_model=path, segmentation_classes=THREE, segmentation_layout="logits_unit")
+    with pytest.raises(ModelError, match="network s failed on an image of 256x192"):
+        perceiver.perceive(bright(192, 256), **NONE | {"mask": True})
+
+
+@pytest.mark.parametrize("word", ["coco", "driving"])
+def test_lists_that_the_package_knows_have_names(tmp_path: Path, word: str) -> None:
+    path = write_yolov8(tmp_path / "d.onnx", len(NAMED_LISTS[word]))
+    assert load(detection_model=path, detection_classes=[word]).detection_classes == NAMED_LISTS[word]
+
+
+def test_the_lists_are_those_of_the_data_sets() -> None:
+    assert [len(names) for names in (CITYSCAPES_CLASSES, COCO_CLASSES, DRIVING_CLASSES)] == [19, 80, 6]
+    assert set(DRIVING_CLASSES) < set(COCO_CLASSES)
+    assert set(DRIVING_CLASSES) < set(CITYSCAPES_CLASSES)
+    assert CITYSCAPES_COLOURS.shape == (19, 3)
+    assert len({tuple(colour) for colour in CITYSCAPES_COLOURS.tolist()}) == 19
+    assert not CITYSCAPES_COLOURS.flags.writeable

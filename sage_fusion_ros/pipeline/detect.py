@@ -18,7 +18,8 @@ from sage_fusion_ros.pipeline.classes import read_classes
 from sage_fusion_ros.pipeline.detection_decoders import Candidates, Floats
 from sage_fusion_ros.pipeline.detection_layouts import Reading, find_layout
 from sage_fusion_ros.pipeline.letterbox import Letterbox
-from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Preprocessing, Probe, find_network
+from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe, find_network
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 from sage_fusion_ros.pipeline.types import Detections
 
 if TYPE_CHECKING:

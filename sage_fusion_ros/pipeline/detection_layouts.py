@@ -24,7 +24,8 @@ from sage_fusion_ros.engines.base import Array
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline import detection_decoders as decoders
 from sage_fusion_ros.pipeline.detection_decoders import Candidates
-from sage_fusion_ros.pipeline.network import Preprocessing, Probe
+from sage_fusion_ros.pipeline.network import Probe
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 
 Decode = Callable[[Sequence[Array], int, int, float], Candidates]
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
@@ -149,12 +150,15 @@ def _read_rtdetr(probe: Probe, classes: int) -> Reading | str | None:
         output = probe.outputs[threes[0]]
         if output.shape[2] == 4 + classes and output.shape[1] <= 1000 and np.abs(output[..., :4]).max() <= 2:
             return Reading((threes[0],), decoders.decode_ultralytics_rtdetr)
-    if len(threes) != 2 or not fours:
+    pairs = [
+        (boxes, logits)
+        for boxes in sorted(fours, key=lambda name: "box" not in name.lower())  # four classes look the same
+        for logits in threes
+        if logits != boxes and probe.outputs[logits].shape[1] == probe.outputs[boxes].shape[1]
+    ]
+    if not pairs:
         return None
-    boxes = next((name for name in fours if "box" in name.lower()), fours[0])
-    logits = next(name for name in threes if name != boxes)
-    if probe.outputs[logits].shape[:2] != probe.outputs[boxes].shape[:2]:
-        return None
+    boxes, logits = next((pair for pair in pairs if probe.outputs[pair[1]].shape[2] == classes), pairs[0])
     if (found := probe.outputs[logits].shape[2]) != classes:
         return _count(found, classes)
     if (largest := np.abs(probe.outputs[boxes]).max()) > 2:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,39 +15,10 @@ from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.engines.onnx_engine import OnnxEngine
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.letterbox import Letterbox
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-VALUES = ("unit", "levels", "imagenet")
 MULTIPLE = 32  # what the deepest grids of usual networks need
 _IMAGE_TYPES = ("float32", "float16", "uint8")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a network wants to be shown an image.
-
-    Attributes:
-        order: "rgb" or "bgr".
-        values: "unit" 0..1, "levels" 0..255, or "imagenet": 0..1 less ImageNet's mean, over its deviation.
-        anchor: As in Letterbox.fit.
-        interpolation: OpenCV's, for images that are scaled.
-    """
-
-    order: str = "rgb"
-    values: str = "unit"
-    anchor: str = "top_left"
-    interpolation: int = cv2.INTER_LINEAR
-
-    def table(self) -> npt.NDArray[np.float32]:
-        """What each level becomes, float32 3x256, a row a channel of RGB."""
-        levels = np.arange(256, dtype=np.float32)
-        if self.values == "levels":
-            return np.tile(levels, (3, 1))
-        unit = np.tile(levels / np.float32(255), (3, 1))
-        if self.values == "unit":
-            return unit
-        mean, deviation = (np.array(each, np.float32)[:, None] for each in (IMAGENET_MEAN, IMAGENET_STD))
-        return np.asarray((unit - mean) / deviation, np.float32)
 
 
 @dataclass(frozen=True)
@@ -150,7 +120,6 @@ class Network:
             threads=options.threads,
             spinning=options.spinning,
         )
-        self._table = self._preprocessing.table()
         self._check_numbers(path, options.warm_up_size)
 
     def _check_numbers(self, path: Path, size: tuple[int, int]) -> None:
@@ -188,10 +157,17 @@ class Network:
 
         Returns:
             The outputs, and where the image lay in the input.
+
+        Raises:
+            ModelError: It fails, for one because it takes no image of this size.
         """
         box = self.letterbox(*rgb.shape[:2])
         image = box.apply(rgb, interpolation=self._preprocessing.interpolation)
-        return self.engine.run(self._feeds(self._to_tensor(image)), outputs), box
+        feeds = self._feeds(self._to_tensor(image))
+        try:
+            return self.engine.run(feeds, outputs), box
+        except Exception as error:  # the inference libraries' errors have no common public base
+            raise ModelError(f"network {self.name} failed on an image of {box.width}x{box.height}: {error}") from error
 
     def letterbox(self, height: int, width: int) -> Letterbox:
         """Where an image of this size lies in the network's input."""
@@ -203,16 +179,10 @@ class Network:
 
     def _to_tensor(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """uint8 HxWx3 RGB to 1x3xHxW in the network's order, values and type; the next call writes over it."""
-        height, width = image.shape[:2]
-        kind = np.uint8 if self._image.dtype == "uint8" else np.float32
-        if self._scratch.shape != (1, 3, height, width):
-            self._scratch = np.empty((1, 3, height, width), kind)
-        for channel, plane in enumerate(cv2.split(image)):
-            target = self._scratch[0, channel if self._preprocessing.order == "rgb" else 2 - channel]
-            if kind is np.uint8:
-                target[:] = plane
-            else:
-                cv2.LUT(plane, self._table[channel], dst=target)  # one pass, whatever the values
+        shape = (1, 3, *image.shape[:2])
+        if self._scratch.shape != shape:
+            self._scratch = np.empty(shape, np.uint8 if self._image.dtype == "uint8" else np.float32)
+        self._preprocessing.fill(image, self._scratch[0])
         return self._scratch.astype(np.float16) if self._image.dtype == "float16" else self._scratch
 
     def _feeds(self, tensor: npt.NDArray[Any]) -> dict[str, Array]:

@@ -15,7 +15,8 @@ from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.detect import DetectionHead, Detector, load_detector
 from sage_fusion_ros.pipeline.detection_layouts import LAYOUTS, find_layout
-from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Preprocessing, Probe
+from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 from sage_fusion_ros.pipeline.segment import MaskHead, Segmenter, find_mask, load_segmenter
 from sage_fusion_ros.pipeline.types import Detections
 

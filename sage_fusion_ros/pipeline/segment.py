@@ -15,7 +15,8 @@ from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.classes import UNLABELLED, read_classes
 from sage_fusion_ros.pipeline.letterbox import Letterbox
-from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Preprocessing, Probe, find_network
+from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe, find_network
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
