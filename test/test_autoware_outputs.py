@@ -5,7 +5,7 @@ import pytest
 from message_packages import messages_of
 from mock_models import make_model
 from mock_perception import BRIGHT, make_perception
-from perception_rig import SIDE, Heard, PerceptionRig, pair_with_block
+from perception_node_rig import SIDE, Heard, PerceptionRig, pair_with_block
 from sensor_msgs.msg import Image
 
 from sage_fusion_ros.pipeline.image_codec import decode

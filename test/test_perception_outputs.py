@@ -8,7 +8,7 @@ import pytest
 from message_packages import messages_of
 from mock_models import make_model
 from mock_perception import BRIGHT, make_perception, write_segmenter, write_yolov8
-from perception_rig import SIDE, Heard, PerceptionRig, pair_with_block
+from perception_node_rig import SIDE, Heard, PerceptionRig, pair_with_block
 from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, COCO_CLASSES, DRIVING_CLASSES
