@@ -163,6 +163,7 @@ def test_masks_and_detections_of_every_pair_come_back_and_are_scored(start, tmp_
     assert 0 < truth["miou"] < 1
     masks = sorted((run.output / "masks").glob("*.png"))
     assert len(masks) == found["masks_kept"]
+    assert {path.name for path in (run.output / "fused").glob("*.png")} <= {path.name for path in masks}
     assert set(np.unique(cv2.imread(str(masks[0]), cv2.IMREAD_UNCHANGED))) <= set(range(len(CITYSCAPES_CLASSES)))
     page = (run.output / "index.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 5 * page.count('class="moment"') > 0

@@ -23,6 +23,7 @@ from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypo
 from sage_fusion_ros.evaluation.recording import Fused, Mask, PairStamps, read_recording
 from sage_fusion_ros.nodes import outputs
 from sage_fusion_ros.nodes.record_writer import RecordWriter
+from sage_fusion_ros.nodes.recorder_node import RecorderNode
 
 HEIGHT, WIDTH, PADDING = 6, 5, 3
 
@@ -272,6 +273,40 @@ def test_sigint_ends_it_with_code_0_however_often(recorder, times):
         time.sleep(0.05)
     assert run.end(times) == 0, run.process.stdout.read()
     assert run.events("finished") == [{"event": "finished", "fused": 0, "pair": 0, "mask": 0, "detections": 0}]
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(tmp_path, monkeypatch):
+    class Deaf:
+        """A service that never answers."""
+
+        def __init__(self) -> None:
+            self.asked, self.given_up = [], []
+
+        def service_is_ready(self) -> bool:
+            return True
+
+        def call_async(self, _: GetState.Request) -> rclpy.Future:
+            self.asked.append(rclpy.Future())
+            return self.asked[-1]
+
+        def remove_pending_request(self, future: rclpy.Future) -> None:
+            self.given_up.append(future)
+
+    clock = [100.0]
+    monkeypatch.setattr("sage_fusion_ros.nodes.recorder_node.time.monotonic", lambda: clock[0])
+    paths = [f"{name}:={tmp_path}/{name}" for name in ("log_path", "images.path", "masks.path")]
+    rclpy.init(args=["--ros-args", *(argument for path in paths for argument in ("-p", path))])
+    node = RecorderNode()
+    try:
+        node._get_state = service = Deaf()
+        for seconds, asked in ((0.0, 1), (0.25, 1), (2.25, 2), (2.5, 2)):
+            clock[0] = 100.0 + seconds
+            node._ask_state()
+            assert len(service.asked) == asked
+        assert service.given_up == service.asked[:1]
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_a_log_that_cant_be_written_is_said(recorder, tmp_path):

@@ -202,7 +202,7 @@ def test_report_json_is_the_report(tmp_path, report):
 def test_moments_show_the_sources_of_the_fused_image(tmp_path, run):
     recording, log = run
     stamps, folder = StampIndex(log), tmp_path / "fused"
-    frames = name_by_index(folder, recording, stamps)
+    frames = name_by_index(folder, recording.frames, stamps)
     assert sorted(path.name for path in folder.iterdir()) == ["000000.png", "000010.png", "000020.png", "000030.png"]
     moments = collect_moments(GreySource(), folder, frames, recording, stamps, count=2, describe=lambda i: f"grey {i}")
     assert [m.title for m in moments] == ["0.0 s, grey 0, source index 0", "3.0 s, grey 30, source index 30"]
@@ -219,7 +219,7 @@ def test_a_mixed_pair_is_shown_as_the_two_images_it_was_made_of(tmp_path, run):
     position = next(i for i, pair in enumerate(recording.pairs) if pair.rgb_ns == stamp(30))
     recording.pairs[position] = type(recording.pairs[0])(stamp(30), stamp(33))
     stamps, folder = StampIndex(log), tmp_path / "fused"
-    frames = name_by_index(folder, recording, stamps)
+    frames = name_by_index(folder, recording.frames, stamps)
     moment = collect_moments(GreySource(), folder, frames, recording, stamps, count=4)[-1]
     assert moment.title == "3.0 s, mixed: RGB index 30 with thermal index 33"
 
@@ -239,7 +239,7 @@ def test_images_of_a_second_loop_keep_a_name_of_their_own(tmp_path):
             [{"camera": camera, "index": 5, "stamp_ns": stamp(n)} for n in (0, 1) for camera in ("rgb", "thermal")],
         )
     )
-    names = [frame.file for frame in name_by_index(tmp_path, recording, StampIndex(log))]
+    names = [frame.file for frame in name_by_index(tmp_path, recording.frames, StampIndex(log))]
     assert names == ["000005.png", "000005_loop1.png"]
 
 
@@ -307,7 +307,7 @@ def test_the_page_shows_counts_scores_and_overlays(tmp_path, perceived):
     moments = collect_moments(
         source,
         folder,
-        name_by_index(folder, recording, stamps),
+        name_by_index(folder, recording.frames, stamps),
         recording,
         stamps,
         count=2,
@@ -368,7 +368,7 @@ def test_moments_are_shared_out_among_the_acts_and_have_something_found_in_them(
     recording.detections = [one for one in recording.detections if one.stamp_ns != stamp(0)]
     recording.mask_files = [one for one in recording.mask_files if one.stamp_ns != stamp(0)]
     stamps, folder, source = StampIndex(log), tmp_path / "fused", StreetSource()
-    frames = name_by_index(folder, recording, stamps)
+    frames = name_by_index(folder, recording.frames, stamps)
     perception = RunPerception(recording, tmp_path / "masks")
 
     def titles(**options):

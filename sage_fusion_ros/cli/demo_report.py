@@ -54,7 +54,13 @@ def report_run(
         index = source_index(stamps, stamp_ns)
         return "" if index is None else str(describe(index))
 
-    outputs = check_outputs(recording, wanted_outputs(plan.settings()))
+    def name_of(stamp_ns: int) -> str:
+        index = source_index(stamps, stamp_ns)
+        return f"stamp {stamp_ns}, which nobody sent" if index is None else f"source index {index}"
+
+    recording.frames = name_by_index(paths.images, recording.frames, stamps)
+    recording.mask_files = name_by_index(paths.masks, recording.mask_files, stamps)
+    outputs = check_outputs(recording, wanted_outputs(plan.settings()), name_of)
     perception = RunPerception(recording, paths.masks) if outputs else None
     report = build_report(
         recording,
@@ -83,7 +89,7 @@ def report_run(
     moments = collect_moments(
         source,
         paths.images,
-        name_by_index(paths.images, recording, stamps),
+        recording.frames,
         recording,
         stamps,
         count=MOMENTS,

@@ -19,19 +19,19 @@ from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.base import PairSource
 
 
-def name_by_index(folder: Path, run: Recording, stamps: StampIndex) -> list[SavedFrame]:
+def name_by_index(folder: Path, frames: list[SavedFrame], stamps: StampIndex) -> list[SavedFrame]:
     """Renames kept images from their stamp to their source index (000102.png; a second loop's 000102_loop1.png).
 
     Args:
         folder: Where the images are.
-        run: The recording that names them.
+        frames: The images.
         stamps: What the replay sent.
 
     Returns:
         The images with their new names, in the order they were kept. One with a stamp nobody sent keeps its name.
     """
     renamed = []
-    for frame in run.frames:
+    for frame in frames:
         name = frame.file
         if keys := _keys(frame, stamps):
             index, loop = min(keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,16 +39,18 @@ class OutputCheck:
         return asdict(self)
 
 
-def announced_outputs(run: Recording) -> tuple[str, ...]:
-    """Which of mask and detections fusion_node gave: told the classes of, or sent."""
-    sent = {"mask": run.masks, "detections": run.detections}
-    return tuple(output for output in OUTPUTS if output in run.classes or sent[output])
+def check_outputs(
+    run: Recording, wanted: Collection[str], name_of: Callable[[int], str] = lambda stamp_ns: f"stamp {stamp_ns}"
+) -> dict[str, OutputCheck]:
+    """Checks each of the outputs wanted.
 
-
-def check_outputs(run: Recording, wanted: Collection[str]) -> dict[str, OutputCheck]:
-    """Checks each of the outputs wanted."""
+    Args:
+        run: The recording.
+        wanted: Those of mask and detections that should be there.
+        name_of: What to call the pair with a stamp, in examples.
+    """
     sent = {"mask": run.masks, "detections": run.detections}
-    return {output: _check(run.fused, sent[output]) for output in OUTPUTS if output in wanted}
+    return {output: _check(run.fused, sent[output], name_of) for output in OUTPUTS if output in wanted}
 
 
 def output_failures(run: Recording, checks: dict[str, OutputCheck]) -> list[str]:
@@ -72,7 +74,7 @@ def output_failures(run: Recording, checks: dict[str, OutputCheck]) -> list[str]
     return reasons
 
 
-def _check(fused: list[Fused], sent: list[Mask] | list[Found]) -> OutputCheck:
+def _check(fused: list[Fused], sent: list[Mask] | list[Found], name_of: Callable[[int], str]) -> OutputCheck:
     by_stamp = {one.stamp_ns: one for one in fused}
     stamps = [one.stamp_ns for one in sent]
     there = set(stamps)
@@ -91,7 +93,7 @@ def _check(fused: list[Fused], sent: list[Mask] | list[Found]) -> OutputCheck:
             misframed.append(f"frame_id '{one.frame_id}' beside '{partner.frame_id}'")
         elif isinstance(one, Mask) and partner.size != one.size:
             missized.append(f"{one.size[0]}x{one.size[1]} beside {partner.size[0]}x{partner.size[1]}")
-    examples = [*(f"stamp {stamp}" for stamp in [*missing[:EXAMPLES], *astray[:EXAMPLES]]), *misframed, *missized]
+    examples = [*map(name_of, [*missing[:EXAMPLES], *astray[:EXAMPLES]]), *misframed, *missized]
     return OutputCheck(
         counted=len(counted),
         before_discovery=before,

@@ -33,6 +33,8 @@ from sage_fusion_ros.nodes.recorder_perception import (
 )
 
 STATE_PERIOD_S = 0.25
+ASK_AGAIN_S = 2.0
+"""A service's answer can be lost where its server had not yet discovered the one who asked."""
 
 
 class RecorderNode(Node):
@@ -86,6 +88,7 @@ class RecorderNode(Node):
             )
         self._get_state = self.create_client(GetState, f"{target}/get_state")
         self._asked: Any = None
+        self._asked_at = 0.0
         self._ask = self.create_timer(STATE_PERIOD_S, self._ask_state)
 
     def is_over(self) -> bool:
@@ -144,8 +147,12 @@ class RecorderNode(Node):
             self._ready = True
             self._writer.event("ready", arrival_ns=time.time_ns())
             self._ask.cancel()
-        elif self._asked is None and self._get_state.service_is_ready():
-            self._asked = self._get_state.call_async(GetState.Request())
+            return
+        if self._asked is not None and time.monotonic() - self._asked_at > ASK_AGAIN_S:
+            self._get_state.remove_pending_request(self._asked)
+            self._asked = None
+        if self._asked is None and self._get_state.service_is_ready():
+            self._asked, self._asked_at = self._get_state.call_async(GetState.Request()), time.monotonic()
             self._asked.add_done_callback(self._on_state)
 
     def _on_state(self, future: Any) -> None:
