@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image, TimeReference
 from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
 
 from sage_fusion_ros.evaluation.recording import Fused, Mask, PairStamps, read_recording
-from sage_fusion_ros.nodes import outputs
+from sage_fusion_ros.nodes import outputs, recorder_perception
 from sage_fusion_ros.nodes.record_writer import RecordWriter
 from sage_fusion_ros.nodes.recorder_node import RecorderNode
 
@@ -275,7 +275,36 @@ def test_sigint_ends_it_with_code_0_however_often(recorder, times):
     assert run.events("finished") == [{"event": "finished", "fused": 0, "pair": 0, "mask": 0, "detections": 0}]
 
 
-def test_an_answer_that_is_lost_is_asked_for_again(tmp_path, monkeypatch):
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Callable[[], RecorderNode]]:
+    """Makes a recorder in this process."""
+    paths = [f"{name}:={tmp_path}/{name}" for name in ("log_path", "images.path", "masks.path")]
+    rclpy.init(args=["--ros-args", *(argument for path in paths for argument in ("-p", path))])
+    made = []
+
+    def make() -> RecorderNode:
+        made.append(RecorderNode())
+        return made[0]
+
+    yield make
+    for one in made:
+        one.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_without_vision_msgs_masks_are_recorded_and_detections_are_said_to_be_missing(tmp_path, monkeypatch, node):
+    for name in ("Detection2DArray", "LabelInfo"):
+        monkeypatch.setattr(recorder_perception, name, None)
+    recorder = node()
+    topics = {name for name, _ in recorder.get_subscriber_names_and_types_by_node("recorder_node", "/")}
+    assert "/fusion_node/output/mask" in topics
+    assert "/fusion_node/output/detections" not in topics
+    recorder.destroy_node()
+    recording = read_recording(tmp_path / "log_path")
+    assert recording.unavailable == {"detections": "the recorder has no vision_msgs"}
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(monkeypatch, node):
     class Deaf:
         """A service that never answers."""
 
@@ -294,19 +323,13 @@ def test_an_answer_that_is_lost_is_asked_for_again(tmp_path, monkeypatch):
 
     clock = [100.0]
     monkeypatch.setattr("sage_fusion_ros.nodes.recorder_node.time.monotonic", lambda: clock[0])
-    paths = [f"{name}:={tmp_path}/{name}" for name in ("log_path", "images.path", "masks.path")]
-    rclpy.init(args=["--ros-args", *(argument for path in paths for argument in ("-p", path))])
-    node = RecorderNode()
-    try:
-        node._get_state = service = Deaf()
-        for seconds, asked in ((0.0, 1), (0.25, 1), (2.25, 2), (2.5, 2)):
-            clock[0] = 100.0 + seconds
-            node._ask_state()
-            assert len(service.asked) == asked
-        assert service.given_up == service.asked[:1]
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    recorder = node()
+    recorder._get_state = service = Deaf()
+    for seconds, asked in ((0.0, 1), (0.25, 1), (2.25, 2), (2.5, 2)):
+        clock[0] = 100.0 + seconds
+        recorder._ask_state()
+        assert len(service.asked) == asked
+    assert service.given_up == service.asked[:1]
 
 
 def test_a_log_that_cant_be_written_is_said(recorder, tmp_path):

@@ -344,6 +344,20 @@ def test_a_source_without_a_truth_is_counted_only_and_the_page_says_so(tmp_path,
     assert "39</b><span>boxes found" in page
 
 
+def test_what_could_not_be_recorded_is_said_on_the_page(tmp_path, perceived):
+    recording, log = perceived
+    recording.detections, recording.unavailable = [], {"detections": "the recorder has no vision_msgs"}
+    found = perception_of(recording, log, tmp_path, StreetSource())
+    assert found["boxes_found"] == {}
+    assert found["against_truth"]["all"].keys() == {"pairs", "miou", "ious"}
+    check = check_indexes(StampIndex(log), recording)
+    report = build_report(recording, log, check, source=SOURCE, settings={}, cores={}, perception=found)
+    page = write_page(tmp_path, report, recording, []).read_text(encoding="utf-8")
+    assert "The detections could not be recorded: the recorder has no vision_msgs" in page
+    assert "AP50" not in page
+    assert ">mIoU</th>" in page
+
+
 def test_a_run_without_perception_says_that_it_was_off(tmp_path, run, report):
     assert report["perception"] is None
     assert "were turned off" in write_page(tmp_path, report, run[0], []).read_text(encoding="utf-8")

@@ -173,6 +173,7 @@ def perception_report(
             }
             for output, check in checks.items()
         },
+        "unavailable": dict(run.unavailable),
         "masks_kept": len(run.mask_files),
         "score_threshold": run.score_threshold,
         "boxes_found": dict(counts),
