@@ -33,7 +33,6 @@ def corners(rows) -> np.ndarray:
 @settings(max_examples=150, deadline=None)
 @given(images)
 def test_matches_are_pycocotools(drawn):
-    pytest.importorskip("pycocotools")
     truth = [BoxedImage("", corners(true), [row[1] for row in true]) for true, _ in drawn]
     found = [DetectedBoxes(corners(s), np.array([r[2] for r in s], np.float32), [r[1] for r in s]) for _, s in drawn]
     theirs = match(truth, found, LABELS, AP50_95)
