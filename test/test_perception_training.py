@@ -20,15 +20,9 @@ from sage_fusion_ros.errors import ParameterError, SourceError
 from sage_fusion_ros.pipeline.classes import DRIVING_CLASSES
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 from sage_fusion_ros.sources.base import SceneTruth
+from sage_fusion_ros.training.perception.boxes import Boxes, drawn_boxes, join_boxes
 from sage_fusion_ros.training.perception.crops import CropSampler
-from sage_fusion_ros.training.perception.labels import (
-    Boxes,
-    Labels,
-    drawn_boxes,
-    join_boxes,
-    read_mask,
-    truth_labels,
-)
+from sage_fusion_ros.training.perception.labels import Labels, truth_labels
 from sage_fusion_ros.training.perception.pool import FusedSample
 from sage_fusion_ros.training.perception.pseudo_boxes import merge, views
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
@@ -167,17 +161,6 @@ def test_what_is_missing_is_named(data: Path, tmp_path: Path, capsys: pytest.Cap
 def test_settings_out_of_range_are_refused(changes: dict[str, object], named: str) -> None:
     with pytest.raises(ParameterError, match=named):
         PerceptionSettings(**changes)
-
-
-def test_by_night_only_what_the_thermal_image_shows_is_believed(data: Path) -> None:
-    day, night = np.full((64, 80), 120, np.uint8), np.full((64, 80), 20, np.uint8)
-    assert set(read_mask(data, "001", day, 60.0)[40:].ravel()) == {ROAD}
-    assert set(read_mask(data, "001", night, 60.0)[40:].ravel()) == {PERSON}
-    assert set(read_mask(data, "001", day, 60.0)[:40].ravel()) == {255}
-    assert set(read_mask(data, "unheard of", day, 60.0).ravel()) == {255}
-    (data / "seg_cityscapes19" / "001.png").write_bytes(b"no picture")
-    with pytest.raises(SourceError, match="label map"):
-        read_mask(data, "001", day, 60.0)
 
 
 def test_drawn_boxes_go_before_pseudo_boxes_of_the_same_classes(data: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sage_fusion_ros.engines.card import sha256_of
@@ -16,8 +17,10 @@ from sage_fusion_ros.sources.open import open_source
 from sage_fusion_ros.sources.street.conditions import CONDITIONS
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.pairs import SYNTHETIC, SYNTHETIC_SEEDS, StoredPair, load_pairs
+from sage_fusion_ros.training.perception.boxes import PseudoBoxes, drawn_boxes, join_boxes
 from sage_fusion_ros.training.perception.crops import CropSampler
-from sage_fusion_ros.training.perception.labels import Labels, PseudoBoxes, drawn_boxes, join_boxes, read_mask
+from sage_fusion_ros.training.perception.label_maps import is_by_day, read_mask
+from sage_fusion_ros.training.perception.labels import Labels
 from sage_fusion_ros.training.perception.pool import FusedPool, LabelledPair
 from sage_fusion_ros.training.perception.pseudo_boxes import find_pseudo_boxes
 
@@ -66,13 +69,16 @@ def label(
     """The pairs with their label maps and boxes."""
     roots = {folder.resolve().name: folder for folder in folders}
     drawn = {name: drawn_boxes(folder) for name, folder in roots.items()}
+    chosen = settings.perception
     labelled = []
     for pair in pairs:
         group, name = pair.name.split("/", 1)
-        mask = read_mask(roots[group], name, pair.rgb_luma, settings.perception.day_luma)
-        sure = pseudo[pair.name].above(settings.perception.pseudo_floor)
-        boxes = drawn[group].get(name)
-        labelled.append(LabelledPair(pair, Labels(mask, join_boxes(boxes, sure)), drawn=boxes is not None))
+        sure = pseudo[pair.name].above(chosen.pseudo_floor)
+        by_people = drawn[group].get(name)
+        boxes = join_boxes(by_people, sure)
+        by_day = any(fnmatchcase(pair.name, pattern) for pattern in chosen.day)
+        mask = read_mask(roots[group], pair, boxes, by_day or is_by_day(pair.rgb_luma, chosen.day_luma))
+        labelled.append(LabelledPair(pair, Labels(mask, boxes), drawn=by_people is not None))
     return labelled
 
 

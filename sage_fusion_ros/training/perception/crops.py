@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sage_fusion_ros.networks.perception import MASK_STRIDE
 from sage_fusion_ros.pipeline.classes import UNLABELLED
-from sage_fusion_ros.training.perception.labels import Boxes
+from sage_fusion_ros.training.perception.boxes import Boxes
 from sage_fusion_ros.training.perception.pool import FusedPool, FusedSample
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
 

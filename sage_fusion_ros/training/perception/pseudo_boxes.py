@@ -20,7 +20,7 @@ from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.pipeline.classes import DRIVING_CLASSES
 from sage_fusion_ros.pipeline.detect import Detector
 from sage_fusion_ros.training.pairs import StoredPair
-from sage_fusion_ros.training.perception.labels import Boxes, PseudoBoxes
+from sage_fusion_ros.training.perception.boxes import Boxes, PseudoBoxes
 
 FLOOR = 0.05
 _TILE = 0.6  # of each side; four of them overlap in the middle

@@ -24,8 +24,9 @@ class PerceptionSettings:
         drawn_weight: How much more often a pair is drawn in which people drew boxes.
         smallest, largest: Range of the scale of a crop; at 1 the image's longer side has `input_side` pixels.
         input_side: See there; it is written into the model card.
-        day_luma: Mean luma, 0..255, from which on an image counts as taken by day. Label maps made from the RGB image
-            alone are used for those only.
+        day_luma: Median luma of the upper third, 0..255, from which on an image counts as taken by day. Label maps made
+            from the RGB image alone are used for those only.
+        day: Patterns (as in file names) against "set/name" of pairs that are known to be by day.
         pseudo_floor: Least score of a pseudo-box.
     """
 
@@ -42,7 +43,8 @@ class PerceptionSettings:
     smallest: float = 0.5
     largest: float = 1.6
     input_side: int = 640
-    day_luma: float = 60.0
+    day_luma: float = 150.0
+    day: tuple[str, ...] = ()
     pseudo_floor: float = 0.1
 
     def __post_init__(self) -> None:
