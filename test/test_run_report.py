@@ -3,26 +3,25 @@
 import base64
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from run_files import (
+    COUNT,
+    SOURCE,
+    GreySource,
+    stamp,
+    write_lines,
+    write_run,
+)
 
 from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.evaluation.index_check import StampIndex, check_indexes
 from sage_fusion_ros.evaluation.machine import processor_name
 from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
-from sage_fusion_ros.evaluation.output_check import check_outputs
-from sage_fusion_ros.evaluation.recording import OUTPUTS, Recording, ReplayLog, read_recording, read_replay_log
-from sage_fusion_ros.evaluation.run_perception import (
-    RunPerception,
-    count_boxes,
-    perception_report,
-    score_run,
-    source_index,
-)
+from sage_fusion_ros.evaluation.recording import Recording, ReplayLog, read_recording, read_replay_log
 from sage_fusion_ros.evaluation.run_plots import windowed_rate
 from sage_fusion_ros.evaluation.run_report import (
     Moment,
@@ -33,134 +32,11 @@ from sage_fusion_ros.evaluation.run_report import (
     write_page,
     write_report,
 )
-from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, DRIVING_CLASSES
-from sage_fusion_ros.sources.base import SceneTruth, SourcePair
-
-START_NS = 1_700_000_000_000_000_000
-COUNT = 40
-LATENCY_MS = 20
-HEADER = {"frame_id": "rgb_camera", "size": [16, 12]}
-
-
-class GreySource:
-    """Pair i is RGB of grey i and thermal of 1000 x i counts with a hot left half. It does not know what it shows."""
-
-    def read(self, index: int) -> SourcePair:
-        thermal = np.full((12, 16), 1000 * index, np.uint16)
-        thermal[:, :8] += 900
-        return SourcePair(index, np.full((12, 16, 3), index, np.uint8), thermal)
-
-
-class StreetSource(GreySource):
-    """The same with a truth: a road below a sky, and a person. Day up to pair 19, then night."""
-
-    def read(self, index: int) -> SourcePair:
-        pair = super().read(index)
-        return SourcePair(index, pair.rgb, pair.thermal, SceneTruth(MASK, BOX, ["person"]))
-
-    def condition(self, index: int) -> str:
-        return "day" if index < 20 else "night"
-
-
-ROAD, SKY = CITYSCAPES_CLASSES.index("road"), CITYSCAPES_CLASSES.index("sky")
-MASK = np.repeat(np.array([SKY, ROAD], np.uint8), 6)[:, None].repeat(16, axis=1)
-BOX = np.array([[2, 2, 8, 10]], np.float32)
-NAMES = {"mask": CITYSCAPES_CLASSES, "detections": DRIVING_CLASSES}
-
-
-def stamp(index: int) -> int:
-    return START_NS + index * 100_000_000
-
-
-def write_lines(path: Path, events: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
-    return path
 
 
 @pytest.fixture
 def run_files(tmp_path: Path) -> tuple[Path, Path]:
-    """The files of a run at 10 Hz of which pair 7 was lost; images of every tenth pair."""
-    images = tmp_path / "fused"
-    images.mkdir()
-    recording, replay = [{"event": "state", "state": "active", "arrival_ns": START_NS}], []
-    for index in range(COUNT):
-        for camera in ("rgb", "thermal"):
-            replay.append({"camera": camera, "index": index, "stamp_ns": stamp(index)})
-        if index == 7:
-            continue
-        arrival = stamp(index) + LATENCY_MS * 1_000_000
-        recording.append({"event": "fused", "stamp_ns": stamp(index), "arrival_ns": arrival, **HEADER})
-        recording.append({"event": "pair", "rgb_ns": stamp(index), "thermal_ns": stamp(index)})
-        recording.append({"event": "value", "name": "processing_time_ms", "value": float(index), "arrival_ns": arrival})
-        if index % 10 == 0:
-            name = f"{stamp(index)}.png"
-            cv2.imwrite(str(images / name), np.full((12, 16, 3), 100 + index, np.uint8))
-            recording.append({"event": "frame", "stamp_ns": stamp(index), "file": name})
-    statuses = [
-        {"name": "fusion_node: pairing", "level": 0, "message": "", "values": PAIRING},
-        {"name": "fusion_node: engine", "level": 0, "message": "", "values": ENGINE},
-        {"name": "fusion_node: timing", "level": 0, "message": "", "values": {"fuse_ms_p50": "11.5", "rate_hz": "10"}},
-    ]
-    recording.append({"event": "diagnostics", "arrival_ns": START_NS, "statuses": statuses})
-    recording.append({"event": "finished", "fused": COUNT - 1, "pair": COUNT - 1})
-    replay.append({"event": "finished", "pairs": COUNT, "skipped": [["broken.png", "the PNG data ends early"]]})
-    return write_lines(tmp_path / "recording.jsonl", recording), write_lines(tmp_path / "replay.jsonl", replay)
-
-
-PAIRING = {"matched": "39", "fused": "39", "dropped": "2", "dropped: rgb: no partner": "2", "dt_ms_p50": "0.1"}
-ENGINE = {
-    "model": "sage_fast",
-    "device": "cpu",
-    "provider": "CPUExecutionProvider",
-    "library": "onnxruntime 1",
-    "perception": "mock",
-}
-SOURCE = {
-    "name": "<street & smoke>",
-    "spec": "x",
-    "kind": "video",
-    "seed": None,
-    "pairs": COUNT,
-    "rate_hz": 10.0,
-    "sent_hz": 9.8,
-}
-
-
-@pytest.fixture
-def perceived(tmp_path: Path, run_files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
-    """The same run with a mask and detections for each pair: by day right, by night all sky, and a truck. Every fifth
-    mask was kept, that of pair 11 never came.
-    """
-    (tmp_path / "masks").mkdir()
-    events = [
-        {"event": "classes", "output": o, "names": dict(enumerate(n)), "threshold": 0.3} for o, n in NAMES.items()
-    ]
-    for index in range(COUNT):
-        header = {"stamp_ns": stamp(index), "frame_id": "rgb_camera"}
-        box = [*BOX[0].tolist(), 0.9, "person"] if index < 20 else [9, 2, 15, 10, 0.4, "truck"]
-        if index == 7:
-            continue
-        events.append({"event": "detections", **header, "boxes": [box]})
-        if index != 11:
-            events.append({"event": "mask", **header, "size": [16, 12]})
-        if index % 5 == 0:
-            cv2.imwrite(str(tmp_path / "masks" / f"{index}.png"), MASK if index < 20 else np.full_like(MASK, SKY))
-            events.append({"event": "mask_file", "stamp_ns": stamp(index), "file": f"{index}.png"})
-    with run_files[0].open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(event) + "\n" for event in events)
-    return read_recording(run_files[0]), read_replay_log(run_files[1])
-
-
-def perception_of(recording: Recording, log: ReplayLog, folder: Path, source: GreySource) -> dict:
-    """The perception's part of the report, as the demo puts it together."""
-    stamps, condition = StampIndex(log), getattr(source, "condition", lambda _: "")
-    perception = RunPerception(recording, folder / "masks")
-    return perception_report(
-        recording,
-        check_outputs(recording, OUTPUTS),
-        counts=count_boxes(recording, lambda stamp_ns: condition(source_index(stamps, stamp_ns))),
-        truth=score_run(perception, source, stamps, condition),
-    )
+    return write_run(tmp_path)
 
 
 @pytest.fixture
@@ -266,130 +142,6 @@ def test_the_page_holds_everything_and_needs_nothing(tmp_path, run, report):
     addresses = set(re.findall(r'(?:src|href)="([^"]{1,40})', page))
     assert all(a.startswith(("data:", "#")) or a == "a.png" for a in addresses)
     assert not re.search(r"@import|<script|<link", page)
-
-
-def test_what_was_found_is_counted_and_scored_by_act(tmp_path, perceived):
-    found = perception_of(*perceived, tmp_path, StreetSource())
-    assert found["models"] == "mock"
-    assert found["score_threshold"] == 0.3
-    assert found["masks_kept"] == 8
-    mask, detections = (found["outputs"][name] for name in OUTPUTS)
-    assert (mask["arrived"], mask["missing"], detections["arrived"], detections["missing"]) == (38, 1, 39, 0)
-    assert mask["classes"] == list(CITYSCAPES_CLASSES)
-    assert found["boxes_found"] == {
-        "day": {"pairs": 19, "boxes": {"person": 19}},
-        "night": {"pairs": 20, "boxes": {"truck": 20}},
-        "all": {"pairs": 39, "boxes": {"truck": 20, "person": 19}},
-    }
-    truth = found["against_truth"]
-    assert {act: (own["pairs"], own["boxes"], own["ap50"]) for act, own in truth.items()} == {
-        "day": (4, 4, 1.0),
-        "night": (4, 4, 0.0),
-        "all": (8, 8, pytest.approx(51 / 101, abs=1e-4)),
-    }
-    assert (truth["day"]["miou"], truth["night"]["miou"]) == (1.0, 0.25)
-    assert truth["night"]["ious"] == {"road": 0.0, "sky": 0.5}
-
-
-def test_the_page_shows_counts_scores_and_overlays(tmp_path, perceived):
-    recording, log = perceived
-    source, stamps, folder = StreetSource(), StampIndex(log), tmp_path / "fused"
-    report = build_report(
-        recording,
-        log,
-        check_indexes(stamps, recording),
-        source=SOURCE,
-        settings={},
-        cores={},
-        perception=perception_of(recording, log, tmp_path, source),
-    )
-    assert json.loads(write_report(tmp_path, report).read_text(encoding="utf-8")) == report
-    moments = collect_moments(
-        source,
-        folder,
-        name_by_index(folder, recording.frames, stamps),
-        recording,
-        stamps,
-        count=2,
-        perception=RunPerception(recording, tmp_path / "masks"),
-        describe=source.condition,
-    )
-    assert [moment.title.split(", ")[1] for moment in moments] == ["day", "night"]
-    for moment in moments:
-        assert moment.overlay.shape == moment.truth.shape == moment.fused.shape
-        assert (moment.overlay != moment.fused).any()
-    assert (moments[1].overlay != moments[1].truth).any()
-    path = write_page(tmp_path, report, recording, moments, lambda s: source.condition(source_index(stamps, s)))
-    page = path.read_text(encoding="utf-8")
-    assert page.count("What was found</figcaption>") == page.count("What is there</figcaption>") == 2
-    assert "1 missing" in page
-    assert "38 of 39 fused images have a mask" in page
-    assert "Boxes over the run" in page
-    assert page.count("<svg") == 3
-    assert ">night</th><td>4</td><td>4</td><td>0.0</td>" in page
-    assert 'background: #dc143c"></span>person' in page
-    assert "does not know what is really in its pictures" not in page
-
-
-def test_a_source_without_a_truth_is_counted_only_and_the_page_says_so(tmp_path, perceived):
-    recording, log = perceived
-    found = perception_of(recording, log, tmp_path, GreySource())
-    assert found["against_truth"] is None
-    assert list(found["boxes_found"]) == ["all"]
-    check = check_indexes(StampIndex(log), recording)
-    report = build_report(recording, log, check, source=SOURCE, settings={}, cores={}, perception=found)
-    page = write_page(tmp_path, report, recording, []).read_text(encoding="utf-8")
-    assert "does not know what is really in its pictures" in page
-    assert "AP50" not in page
-    assert "39</b><span>boxes found" in page
-
-
-def test_what_could_not_be_recorded_is_said_on_the_page(tmp_path, perceived):
-    recording, log = perceived
-    recording.detections, recording.unavailable = [], {"detections": "the recorder has no vision_msgs"}
-    found = perception_of(recording, log, tmp_path, StreetSource())
-    assert found["boxes_found"] == {}
-    assert found["against_truth"]["all"].keys() == {"pairs", "miou", "ious"}
-    check = check_indexes(StampIndex(log), recording)
-    report = build_report(recording, log, check, source=SOURCE, settings={}, cores={}, perception=found)
-    page = write_page(tmp_path, report, recording, []).read_text(encoding="utf-8")
-    assert "The detections could not be recorded: the recorder has no vision_msgs" in page
-    assert "AP50" not in page
-    assert ">mIoU</th>" in page
-
-
-def test_a_run_without_perception_says_that_it_was_off(tmp_path, run, report):
-    assert report["perception"] is None
-    assert "were turned off" in write_page(tmp_path, report, run[0], []).read_text(encoding="utf-8")
-
-
-def test_nothing_found_at_all_still_makes_a_page(tmp_path, perceived):
-    recording, log = perceived
-    recording.detections = [
-        replace(one, xyxy=one.xyxy[:0], scores=one.scores[:0], labels=[]) for one in recording.detections
-    ]
-    recording.mask_files = []
-    found = perception_of(recording, log, tmp_path, StreetSource())
-    assert found["boxes_found"]["all"] == {"pairs": 39, "boxes": {}}
-    assert found["against_truth"]["all"]["ap50"] == 0.0
-    check = check_indexes(StampIndex(log), recording)
-    report = build_report(recording, log, check, source=SOURCE, settings={}, cores={}, perception=found)
-    assert '<th scope="row">none</th>' in write_page(tmp_path, report, recording, []).read_text(encoding="utf-8")
-
-
-def test_moments_are_shared_out_among_the_acts_and_have_something_found_in_them(tmp_path, perceived):
-    recording, log = perceived
-    recording.detections = [one for one in recording.detections if one.stamp_ns != stamp(0)]
-    recording.mask_files = [one for one in recording.mask_files if one.stamp_ns != stamp(0)]
-    stamps, folder, source = StampIndex(log), tmp_path / "fused", StreetSource()
-    frames = name_by_index(folder, recording.frames, stamps)
-    perception = RunPerception(recording, tmp_path / "masks")
-
-    def titles(**options):
-        return [m.title for m in collect_moments(source, folder, frames, recording, stamps, count=2, **options)]
-
-    assert [title.split("index ")[1] for title in titles(describe=source.condition)] == ["0", "20"]
-    assert [t.split("index ")[1] for t in titles(describe=source.condition, perception=perception)] == ["10", "20"]
 
 
 def test_a_source_that_went_out_too_slowly_is_said_on_the_page(tmp_path, run, report):
