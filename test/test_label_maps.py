@@ -13,10 +13,12 @@ from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, UNLABELLED
 from sage_fusion_ros.training.pairs import StoredPair
 from sage_fusion_ros.training.perception.boxes import Boxes
 from sage_fusion_ros.training.perception.label_maps import (
+    NO_TRAFFIC,
     is_by_day,
     keep_in_boxes,
     read_mask,
-    recognise_sky_and_leaves,
+    recognise_leaves,
+    recognise_sky,
 )
 
 ROAD, BUILDING, VEGETATION, SKY, PERSON, CAR, BICYCLE = (
@@ -55,7 +57,7 @@ def test_by_day_the_second_map_fills_what_the_first_left_open(root: Path) -> Non
 def test_by_night_the_map_from_rgb_is_not_believed(root: Path) -> None:
     mask = read_mask(root, pair(), EVERYWHERE, by_day=False)
     assert set(mask[30:50].ravel()) == {PERSON}
-    assert set(mask[50:].ravel()) == {UNLABELLED}
+    assert set(mask[50:].ravel()) == {UNLABELLED}  # inside the box: not even free of traffic
 
 
 def test_maps_lie_beside_images_of_clips_and_under_labels_of_videos(root: Path, tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_people_and_vehicles_need_a_box_of_theirs() -> None:
     )
     kept = keep_in_boxes(mask, boxes)
     assert set(kept[10:20, 10:20].ravel()) == {PERSON}
-    assert set(kept[10:20, 60:70].ravel()) == {UNLABELLED}  # no box at all
+    assert set(kept[10:20, 60:70].ravel()) == {NO_TRAFFIC}  # no box at all
     assert set(kept[40:50, 10:20].ravel()) == {UNLABELLED}  # somebody else's box
     assert set(kept[40:50, 60:70].ravel()) == {UNLABELLED}
     assert (kept[mask == ROAD] == ROAD).all()
@@ -100,21 +102,41 @@ def test_people_and_vehicles_need_a_box_of_theirs() -> None:
     assert (keep_in_boxes(mask, doubtful)[10:20, 10:20] == UNLABELLED).all()
 
 
-def test_cold_and_bright_at_the_top_is_sky_and_green_is_leaves() -> None:
+def test_what_is_unknown_outside_of_all_boxes_is_at_least_no_traffic() -> None:
+    mask = np.full(SHAPE, UNLABELLED, np.uint8)
+    mask[:10] = SKY
+    doubtful = Boxes.of([((20, 30, 40, 50), "person", 0.06)])
+    kept = keep_in_boxes(mask, doubtful)
+    assert set(kept[:10].ravel()) == {SKY}
+    assert set(kept[32:48, 22:38].ravel()) == {UNLABELLED}  # somebody may be there
+    assert set(kept[12:, 50:].ravel()) == {NO_TRAFFIC}
+
+
+def test_a_building_that_is_cold_and_bright_at_the_top_is_sky() -> None:
     mask = np.full(SHAPE, BUILDING, np.uint8)
     mask[50:] = ROAD
     rgb = np.full((*SHAPE, 3), 160, np.uint8)
-    rgb[20:50, :30] = (120, 150, 110)
     thermal = np.full(SHAPE, 150, np.uint8)
+    assert (recognise_sky(mask, rgb, thermal) == mask).all()  # nothing is colder than the rest
     thermal[:12] = 10
-    fixed = recognise_sky_and_leaves(mask, rgb, thermal)
-    assert set(fixed[:9, 40:].ravel()) == {SKY}
-    assert set(fixed[28:42, :20].ravel()) == {VEGETATION}
-    assert set(fixed[20:45, 50:].ravel()) == {BUILDING}
-    assert set(fixed[50:].ravel()) == {ROAD}
+    found = recognise_sky(mask, rgb, thermal)
+    assert set(found[:9].ravel()) == {SKY}
+    assert set(found[20:50].ravel()) == {BUILDING}
+    assert set(found[50:].ravel()) == {ROAD}
     rgb[:12] = 60  # cold and dark: the sky of a night, or a roof
-    assert SKY not in recognise_sky_and_leaves(mask, rgb, thermal)
-    warm = np.full(SHAPE, 150, np.uint8)
-    warm[25:31, 45:60] = 10  # cold and bright, but not at the top
-    rgb[:12] = 160
-    assert (recognise_sky_and_leaves(mask, rgb, warm)[25:31, 45:60] == BUILDING).all()
+    assert SKY not in recognise_sky(mask, rgb, thermal)
+    rgb[:12], thermal[:12], thermal[25:31, 45:60] = 160, 150, 10  # cold and bright, but not at the top
+    assert SKY not in recognise_sky(mask, rgb, thermal)
+
+
+def test_doubtful_buildings_are_leaves_walls_or_unknown_by_their_colour() -> None:
+    mask = np.full(SHAPE, BUILDING, np.uint8)
+    mask[50:] = ROAD
+    rgb = np.full((*SHAPE, 3), 160, np.uint8)
+    rgb[:50, :25], rgb[:50, 55:] = (120, 150, 110), (190, 160, 150)
+    found = recognise_leaves(mask, rgb)
+    assert set(found[10:40, :15].ravel()) == {VEGETATION}
+    assert set(found[10:40, 65:].ravel()) == {BUILDING}
+    assert set(found[10:40, 35:45].ravel()) == {UNLABELLED}
+    assert set(found[50:].ravel()) == {ROAD}
+    assert set(recognise_leaves(np.full(SHAPE, BUILDING, np.uint8), rgb).ravel()) == {UNLABELLED}  # no road

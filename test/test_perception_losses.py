@@ -9,6 +9,7 @@ import torch
 
 from sage_fusion_ros.networks.perception import cell_centres
 from sage_fusion_ros.training.perception.crops import PerceptionBatch
+from sage_fusion_ros.training.perception.label_maps import NO_TRAFFIC
 from sage_fusion_ros.training.perception.losses import (
     CANDIDATES,
     assign,
@@ -129,3 +130,22 @@ def test_unknown_pixels_do_not_count() -> None:
     assert mask_loss(logits, mask).item() == pytest.approx(100, rel=1e-4)
     logits = torch.zeros(1, 19, 2, 2)
     assert mask_loss(logits, mask).item() == pytest.approx(math.log(19))
+
+
+def test_no_traffic_is_any_class_but_people_and_vehicles() -> None:
+    mask = torch.full((1, 1, 1), NO_TRAFFIC)
+    logits = torch.zeros(1, 19, 1, 1)
+    assert mask_loss(logits, mask).item() == pytest.approx(-math.log(11 / 19))  # 8 of 19 are traffic
+    for label in (0, 2, 10):
+        certain = logits.clone()
+        certain[0, label] = 50.0
+        assert mask_loss(certain, mask).item() == pytest.approx(0, abs=1e-5)
+    wrong = logits.clone()
+    wrong[0, 13] = 50.0
+    assert mask_loss(wrong, mask).item() > 40
+
+
+def test_named_and_nameless_pixels_share_the_loss() -> None:
+    logits = torch.zeros(1, 19, 1, 2)
+    mask = torch.tensor([[[0, NO_TRAFFIC]]])
+    assert mask_loss(logits, mask).item() == pytest.approx((math.log(19) - math.log(11 / 19)) / 2)

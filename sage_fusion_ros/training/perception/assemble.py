@@ -76,10 +76,15 @@ def label(
         sure = pseudo[pair.name].above(chosen.pseudo_floor)
         by_people = drawn[group].get(name)
         boxes = join_boxes(by_people, sure)
-        by_day = any(fnmatchcase(pair.name, pattern) for pattern in chosen.day)
-        mask = read_mask(roots[group], pair, boxes, by_day or is_by_day(pair.rgb_luma, chosen.day_luma))
+        by_day = matches(pair.name, chosen.day) or is_by_day(pair.rgb_luma, chosen.day_luma)
+        mask = read_mask(roots[group], pair, boxes, by_day, doubtful=matches(pair.name, chosen.doubtful_buildings))
         labelled.append(LabelledPair(pair, Labels(mask, boxes), drawn=by_people is not None))
     return labelled
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a pair's name, "set/name", fits one of the patterns."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _scenes() -> list[PairSource]:

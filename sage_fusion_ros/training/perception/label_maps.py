@@ -38,12 +38,15 @@ _GROW = 0.1  # of a box's sides: masks reach a little beyond their boxes
 _SURE = 0.15  # least confidence of a box that a mask may rest on
 _COLD = 25  # percentile of the thermal image under which a bright thing at the top is sky
 _BRIGHT = 150  # luma of a sky by day
-_GREEN, _NOT_GREEN = 6.0, 1.0  # of 2G - R - B over the road's: leaves, and what has none of their colour
+# Leaves have more green than red and blue have in the mean, walls more red than green. Levels over the road's.
+_LEAVES_GREEN, _LEAVES_RED, _WALLS_RED = 6.0, 4.0, 6.0
+NO_TRAFFIC = 254
+"""In a mask to learn from: nobody says what it is, but no person and no vehicle."""
 
 Mask = npt.NDArray[np.uint8]
 
 
-def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool) -> Mask:
+def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool, doubtful: bool = False) -> Mask:
     """The believed label map of a pair.
 
     By day the Cityscapes map counts, and the RGB-T map fills what it left open; by night only the RGB-T map.
@@ -53,9 +56,10 @@ def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool) -> Mask:
         pair: Its name, after the set's, is "FLIR_00018", "clip/0003", or "clip/000030" for a frame of a video.
         boxes: What people or detectors have drawn in it.
         by_day: Whether the RGB camera saw the scene in daylight.
+        doubtful: Whether its buildings need further evidence.
 
     Returns:
-        uint8 HxW of the image's size, Cityscapes train ids; 255 everywhere where the set has no label maps.
+        uint8 HxW of the image's size, Cityscapes train ids; NO_TRAFFIC where only that is known, 255 elsewhere.
 
     Raises:
         SourceError: A label map can't be read.
@@ -64,7 +68,8 @@ def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool) -> Mask:
     mask = np.full(shape, UNLABELLED, np.uint8)
     if by_day and (path := _find_map(root, name, CITYSCAPES_MAPS)):
         mask = _read_map(path, shape)
-        mask = recognise_sky_and_leaves(mask, pair.rgb, pair.thermal)
+        mask = recognise_sky(mask, pair.rgb, pair.thermal)
+        mask = recognise_leaves(mask, pair.rgb) if doubtful else mask
     if path := _find_map(root, name, RGBT_MAPS):
         rgbt = _read_map(path, shape)
         for theirs, ours in _FROM_RGBT.items():
@@ -85,27 +90,35 @@ def is_by_day(rgb_luma: npt.NDArray[np.uint8], day_luma: float) -> bool:
 
 
 def keep_in_boxes(mask: Mask, boxes: Boxes) -> Mask:
-    """People and vehicles outside of any box of theirs become unknown. uint8 HxW, a new array."""
+    """People and vehicles outside of any box of theirs become unknown; what is unknown outside of all, NO_TRAFFIC.
+
+    Args:
+        mask: uint8 HxW.
+        boxes: All that people or detectors saw, doubtful ones too.
+
+    Returns:
+        uint8 HxW, a new array.
+    """
     kept = mask.copy()
     height, width = mask.shape
     inside: dict[str, npt.NDArray[np.bool_]] = {name: np.zeros(mask.shape, bool) for name in DRIVING_CLASSES}
+    outside = np.ones(mask.shape, bool)
     for (left, top, right, bottom), index, confidence in zip(boxes.xyxy, boxes.classes, boxes.confidence, strict=True):
+        dx, dy = _GROW * (right - left) + 2, _GROW * (bottom - top) + 2
+        rows = slice(max(0, int(top - dy)), min(height, int(bottom + dy) + 1))
+        columns = slice(max(0, int(left - dx)), min(width, int(right + dx) + 1))
+        outside[rows, columns] = False
         if confidence >= _SURE:
-            dx, dy = _GROW * (right - left) + 2, _GROW * (bottom - top) + 2
-            rows = slice(max(0, int(top - dy)), min(height, int(bottom + dy) + 1))
-            columns = slice(max(0, int(left - dx)), min(width, int(right + dx) + 1))
             inside[DRIVING_CLASSES[index]][rows, columns] = True
     for label, names in _LIES_IN.items():
         allowed = np.any([inside[name] for name in names], axis=0)
         kept[(mask == label) & ~allowed] = UNLABELLED
+    kept[(kept == UNLABELLED) & outside] = NO_TRAFFIC
     return kept
 
 
-def recognise_sky_and_leaves(mask: Mask, rgb: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> Mask:
-    """What is called a building by day and is not.
-
-    Bright, cold and joined to the image's top edge: sky. Clearly greener than the road: vegetation. A little greener:
-    unknown. Without a road to compare with, greenness has no zero and is left alone.
+def recognise_sky(mask: Mask, rgb: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> Mask:
+    """A building that is bright, cold and joined to the image's top edge is sky.
 
     Args:
         mask: uint8 HxW, Cityscapes train ids.
@@ -115,24 +128,36 @@ def recognise_sky_and_leaves(mask: Mask, rgb: npt.NDArray[np.uint8], thermal: np
     Returns:
         uint8 HxW, a new array.
     """
-    fixed = mask.copy()
-    building = mask == _ID["building"]
     luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     cold = (cv2.blur(thermal, (5, 5)) < np.percentile(thermal, _COLD)) & (luma >= _BRIGHT)
     count, regions = cv2.connectedComponents(cold.astype(np.uint8))
     at_the_top = np.zeros(count, bool)
     at_the_top[np.unique(regions[0])] = True
     at_the_top[0] = False
-    fixed[building & at_the_top[regions]] = _ID["sky"]
-    road = mask == _ID["road"]
+    return np.where((mask == _ID["building"]) & at_the_top[regions], np.uint8(_ID["sky"]), mask)
+
+
+def recognise_leaves(mask: Mask, rgb: npt.NDArray[np.uint8]) -> Mask:
+    """Of doubtful buildings, the green are vegetation, those red like a wall stay, the rest is unknown.
+
+    Colours are taken against the road's, which is grey; without a road all are unknown.
+
+    Args:
+        mask: uint8 HxW, Cityscapes train ids.
+        rgb: uint8 HxWx3.
+
+    Returns:
+        uint8 HxW, a new array.
+    """
+    sorted_out = mask.copy()
+    building, road = mask == _ID["building"], mask == _ID["road"]
+    sorted_out[building] = UNLABELLED
     if road.mean() >= 0.02:
         red, green, blue = cv2.split(cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), 3))
-        greenness = 2 * green - red - blue
-        greenness -= np.median(greenness[road])
-        still = fixed == _ID["building"]
-        fixed[still & (greenness > _NOT_GREEN)] = UNLABELLED
-        fixed[still & (greenness > _GREEN)] = _ID["vegetation"]
-    return fixed
+        greenness, redness = (each - np.median(each[road]) for each in (2 * green - red - blue, red - green))
+        sorted_out[building & (greenness > _LEAVES_GREEN) & (redness < _LEAVES_RED)] = _ID["vegetation"]
+        sorted_out[building & (redness > _WALLS_RED)] = _ID["building"]
+    return sorted_out
 
 
 def _find_map(root: Path, name: str, kind: str) -> Path | None:

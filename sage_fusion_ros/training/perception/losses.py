@@ -14,27 +14,35 @@ from torch.nn import functional as F
 from sage_fusion_ros.networks.perception import BOX_CLASSES, MASK_CLASSES, corners_of
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, UNLABELLED
 from sage_fusion_ros.training.perception.crops import PerceptionBatch
+from sage_fusion_ros.training.perception.label_maps import NO_TRAFFIC
 
 CANDIDATES = 10
 _SCORE_POWER, _IOU_POWER = 0.5, 4.0
 _LEAST_HALF_SIDE = 6.0  # pixels: a thing smaller than a cell still has a cell that answers for it
 _EPSILON = 1e-7
 # Small things count more, or the mask would be of road and sky alone.
+_TRAFFIC = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
 _CLASS_WEIGHTS = {"person": 3.0, "rider": 3.0, "bicycle": 2.0, "motorcycle": 2.0, "car": 1.5, "pole": 2.0}
 
 
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """Cross-entropy over the labelled pixels, a scalar; 0 where none is labelled.
 
+    Where only NO_TRAFFIC is known, it is that of all other classes together: -log(1 - p(people and vehicles)).
+
     Args:
         logits: float32 (N, 19, h, w).
-        mask: int64 (N, h, w), 255 unknown.
+        mask: int64 (N, h, w), NO_TRAFFIC, or 255 unknown.
     """
     weights = logits.new_tensor([_CLASS_WEIGHTS.get(name, 1.0) for name in CITYSCAPES_CLASSES])
     assert len(weights) == MASK_CLASSES
-    if not bool((mask != UNLABELLED).any()):
-        return logits.sum() * 0
-    return F.cross_entropy(logits, mask, weights, ignore_index=UNLABELLED)
+    empty = mask == NO_TRAFFIC
+    named = torch.where(empty, UNLABELLED, mask)
+    weight = torch.where(named == UNLABELLED, 0.0, weights[named.clamp_max(MASK_CLASSES - 1)])  # (N, h, w)
+    loss = F.cross_entropy(logits, named, weights, ignore_index=UNLABELLED, reduction="sum")
+    others = [index for index, name in enumerate(CITYSCAPES_CLASSES) if name not in _TRAFFIC]
+    neither = logits.logsumexp(dim=1) - logits[:, others].logsumexp(dim=1)  # (N, h, w)
+    return (loss + (neither * empty).sum()) / (weight.sum() + empty.sum()).clamp_min(1.0)
 
 
 def box_losses(distances: Tensor, logits: Tensor, centres: Tensor, batch: PerceptionBatch) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ class PerceptionSettings:
         day_luma: Median luma of the upper third, 0..255, from which on an image counts as taken by day. Label maps made
             from the RGB image alone are used for those only.
         day: Patterns (as in file names) against "set/name" of pairs that are known to be by day.
+        doubtful_buildings: Patterns of pairs in whose label maps a building may as well be a tree.
         pseudo_floor: Least score of a pseudo-box.
     """
 
@@ -45,6 +46,7 @@ class PerceptionSettings:
     input_side: int = 640
     day_luma: float = 150.0
     day: tuple[str, ...] = ()
+    doubtful_buildings: tuple[str, ...] = ()
     pseudo_floor: float = 0.1
 
     def __post_init__(self) -> None:
