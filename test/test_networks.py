@@ -10,7 +10,7 @@ from torch import nn
 
 from sage_fusion_ros.errors import ModelError, ParameterError
 from sage_fusion_ros.networks.fold import fold_batch_norm
-from sage_fusion_ros.networks.registry import NETWORKS, build_network, count_parameters
+from sage_fusion_ros.networks.registry import build_network, count_parameters
 from sage_fusion_ros.networks.sage import PARAMETERS, SageStudent, load_published_student
 from sage_fusion_ros.networks.sage_fast import SageFast
 
@@ -56,7 +56,7 @@ def test_folding_keeps_the_function() -> None:
     assert isinstance(network.module1[1], nn.BatchNorm2d), "the network itself must stay as it was"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["sage", "sage_fast"])
 def test_output_stays_in_range_and_size(name: str) -> None:
     network = build_network(name).eval()
     with torch.no_grad():
