@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sage_fusion_ros.evaluation.index_check import StampIndex
+from sage_fusion_ros.evaluation.index_check import StampIndex, check_indexes
 from sage_fusion_ros.evaluation.output_check import check_outputs
 from sage_fusion_ros.evaluation.recording import OUTPUTS, Recording, ReplayLog, read_recording, read_replay_log
 from sage_fusion_ros.evaluation.run_perception import (
@@ -16,6 +16,7 @@ from sage_fusion_ros.evaluation.run_perception import (
     score_run,
     source_index,
 )
+from sage_fusion_ros.evaluation.run_report import build_report
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, DRIVING_CLASSES
 from sage_fusion_ros.sources.base import SceneTruth, SourcePair
 
@@ -129,7 +130,7 @@ def write_perception(tmp_path: Path, run_files: tuple[Path, Path]) -> tuple[Reco
             events.append({"event": "mask_file", "stamp_ns": stamp(index), "file": f"{index}.png"})
     with run_files[0].open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(event) + "\n" for event in events)
-    return read_recording(run_files[0]), read_replay_log(run_files[1])
+    return read_run(run_files)
 
 
 def perception_of(recording: Recording, log: ReplayLog, folder: Path, source: GreySource) -> dict:
@@ -142,3 +143,14 @@ def perception_of(recording: Recording, log: ReplayLog, folder: Path, source: Gr
         counts=count_boxes(recording, lambda stamp_ns: condition(source_index(stamps, stamp_ns))),
         truth=score_run(perception, source, stamps, condition),
     )
+
+
+def read_run(files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
+    """What was written, read back."""
+    return read_recording(files[0]), read_replay_log(files[1])
+
+
+def report_of(recording: Recording, log: ReplayLog) -> dict:
+    """The run's report, as the demo puts it together."""
+    check = check_indexes(StampIndex(log), recording)
+    return build_report(recording, log, check, source=SOURCE, settings={}, cores={"fusion_node": 0.7})

@@ -5,11 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from run_files import SOURCE, GreySource, StreetSource, perception_of, stamp, write_perception, write_run
+from run_files import (
+    SOURCE,
+    GreySource,
+    StreetSource,
+    perception_of,
+    read_run,
+    report_of,
+    stamp,
+    write_perception,
+    write_run,
+)
 
 from sage_fusion_ros.evaluation.index_check import StampIndex, check_indexes
 from sage_fusion_ros.evaluation.moments import collect_moments, name_by_index
-from sage_fusion_ros.evaluation.recording import OUTPUTS, Recording, ReplayLog, read_recording, read_replay_log
+from sage_fusion_ros.evaluation.recording import OUTPUTS, Recording, ReplayLog
 from sage_fusion_ros.evaluation.run_perception import (
     RunPerception,
     source_index,
@@ -28,20 +38,13 @@ def perceived(tmp_path: Path) -> tuple[Recording, ReplayLog]:
 
 
 @pytest.fixture
-def run_files(tmp_path: Path) -> tuple[Path, Path]:
-    return write_run(tmp_path)
-
-
-@pytest.fixture
-def run(run_files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
-    return read_recording(run_files[0]), read_replay_log(run_files[1])
+def run(tmp_path: Path) -> tuple[Recording, ReplayLog]:
+    return read_run(write_run(tmp_path))
 
 
 @pytest.fixture
 def report(run: tuple[Recording, ReplayLog]) -> dict:
-    recording, log = run
-    check = check_indexes(StampIndex(log), recording)
-    return build_report(recording, log, check, source=SOURCE, settings={}, cores={"fusion_node": 0.7})
+    return report_of(*run)
 
 
 def test_what_was_found_is_counted_and_scored_by_act(tmp_path, perceived):

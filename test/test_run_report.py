@@ -12,6 +12,8 @@ from run_files import (
     COUNT,
     SOURCE,
     GreySource,
+    read_run,
+    report_of,
     stamp,
     write_lines,
     write_run,
@@ -41,14 +43,12 @@ def run_files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture
 def run(run_files: tuple[Path, Path]) -> tuple[Recording, ReplayLog]:
-    return read_recording(run_files[0]), read_replay_log(run_files[1])
+    return read_run(run_files)
 
 
 @pytest.fixture
 def report(run: tuple[Recording, ReplayLog]) -> dict:
-    recording, log = run
-    check = check_indexes(StampIndex(log), recording)
-    return build_report(recording, log, check, source=SOURCE, settings={}, cores={"fusion_node": 0.7})
+    return report_of(*run)
 
 
 def test_the_figures_follow_from_the_events(report):

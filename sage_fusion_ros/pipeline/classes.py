@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.engines.card import check_classes
-from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.errors import ModelError, ParameterError
 
 UNLABELLED = 255  # the id in a mask that stands for no class, as vision_msgs has it
 
@@ -92,3 +92,27 @@ def _lines(path: Path, what: str) -> list[str]:
     if not lines:
         raise ParameterError(f"{what} names the file {path}, which holds no class names; expected one a line")
     return lines
+
+
+def named_classes(
+    model: str | Path, given: str | Path | Sequence[str], own: tuple[str, ...], what: str
+) -> tuple[str, ...]:
+    """The class list of a network: what the user gives, else what its card says.
+
+    Args:
+        model: The network, for messages.
+        given: As read_classes takes it.
+        own: The card's names; empty where there is no card.
+        what: Group of the parameters, for messages.
+
+    Raises:
+        ModelError: There is neither.
+        ParameterError: What is given can't be read.
+    """
+    names = read_classes(given, f"{what}.classes") or own
+    if not names:
+        raise ModelError(
+            f"{what}.model is {model}, whose classes are not known; give their names in {what}.classes, or a text "
+            "file's path with one name a line"
+        )
+    return names

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import Array
 from sage_fusion_ros.engines.models import ModelFolder
-from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.pipeline.classes import read_classes
+from sage_fusion_ros.pipeline.classes import named_classes
 from sage_fusion_ros.pipeline.detection_decoders import Candidates, Floats
 from sage_fusion_ros.pipeline.detection_layouts import Reading, find_layout
 from sage_fusion_ros.pipeline.letterbox import Letterbox
@@ -185,12 +184,5 @@ def load_detector(
         EngineError: The device can't be had.
     """
     found = find_network(model, options.models_path, "detection")
-    names = read_classes(classes, f"{what}.classes")
-    if not names and isinstance(found, ModelFolder):
-        names = found.card.detection_classes
-    if not names:
-        raise ModelError(
-            f"{what}.model is {model}, whose classes are not known; give their names in {what}.classes, or a text "
-            "file's path with one name a line"
-        )
-    return Detector(found, names, layout, options)
+    own = found.card.detection_classes if isinstance(found, ModelFolder) else ()
+    return Detector(found, named_classes(model, classes, own, what), layout, options)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sage_fusion_ros.engines.base import Array
 from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.pipeline.classes import UNLABELLED, read_classes
+from sage_fusion_ros.pipeline.classes import UNLABELLED, named_classes
 from sage_fusion_ros.pipeline.letterbox import Letterbox
 from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe, find_network
 from sage_fusion_ros.pipeline.preprocessing import Preprocessing
@@ -150,12 +150,5 @@ def load_segmenter(model: str | Path, classes: str | Sequence[str], layout: str,
         EngineError: The device can't be had.
     """
     found = find_network(model, options.models_path, "segmentation")
-    names = read_classes(classes, "segmentation.classes")
-    if not names and isinstance(found, ModelFolder):
-        names = found.card.mask_classes
-    if not names:
-        raise ModelError(
-            f"segmentation.model is {model}, whose classes are not known; give their names in segmentation.classes, or "
-            "a text file's path with one name a line"
-        )
-    return Segmenter(found, names, layout, options)
+    own = found.card.mask_classes if isinstance(found, ModelFolder) else ()
+    return Segmenter(found, named_classes(model, classes, own, "segmentation"), layout, options)

@@ -23,7 +23,7 @@ class PerceptionSettings:
         synthetic_share: Share of the pool that is of the synthetic scene, whose labels are exact.
         drawn_weight: How much more often a pair is drawn in which people drew boxes.
         smallest, largest: Range of the scale of a crop; at 1 the image's longer side has `input_side` pixels.
-        input_side: See there; it is written into the model card.
+        input_side: Pixels of an image's longer side at run time; written into the model card.
         day_luma: Median luma of the upper third, 0..255, from which on an image counts as taken by day. Label maps made
             from the RGB image alone are used for those only.
         day: Patterns (as in file names) against "set/name" of pairs that are known to be by day.
