@@ -33,7 +33,9 @@ setup(
         "bags": ["rosbags>=0.11"],
         "report": ["matplotlib", "jinja2"],
         "evaluate": ["scikit-image", "scikit-learn", "pycocotools", "jinja2"],
-        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors"],
+        "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "tensorboard"],
+        # Masks by Segment Anything from your own weights (sage-fusion train sage --sam).
+        "sam": ["transformers>=5"],
         # launch_testing's plugin, loaded into every pytest of a sourced ROS shell, does not run under pytest 9.
         "test": [
             "pytest<9",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.boxes import BOXES_FILE, read_boxes
-from sage_fusion_ros.sources.images import read_rgb, read_thermal, single_channel
+from sage_fusion_ros.sources.images import SUFFIXES, read_rgb, read_thermal, single_channel
 from sage_fusion_ros.sources.layouts import find_pairs
 from sage_fusion_ros.sources.open import open_source
 from sage_fusion_ros.sources.split import SplitSettings, training_names
@@ -23,6 +23,7 @@ SYNTHETIC = "synthetic"
 SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
 _SYNTHETIC_INDICES = (0, 40, 80, 120)
 _VIDEO_FOLDERS = (("visible", "infrared"), ("rgb", "thermal"))
+_LARGEST_RGB_ONLY = 1280  # pixels of the longer side
 _VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov")
 Grey = npt.NDArray[np.uint8]
 
@@ -78,6 +79,26 @@ def _load_images(root: Path, split: SplitSettings) -> dict[str, StoredPair]:
         name: _store(name, read_rgb(paths[name].rgb), read_thermal(paths[name].thermal), Path(name).name in boxed)
         for name in training_names(list(paths), split)
     }
+
+
+def load_rgb_only(root: Path) -> list[StoredPair]:
+    """Every image below a folder, as a pair whose thermal image is blank; large ones are halved, or more.
+
+    Raises:
+        SourceError: There is none, or one can't be read.
+    """
+    root = root.resolve()
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise SourceError(f"'{root}' holds no images ({', '.join(sorted(SUFFIXES))})")
+    images = []
+    for path in files:
+        rgb = read_rgb(path)
+        while max(rgb.shape) > _LARGEST_RGB_ONLY:
+            rgb = np.asarray(cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        name = f"{root.name}/{path.relative_to(root).as_posix()}"
+        images.append(_store(name, rgb, np.zeros(rgb.shape[:2], np.uint8)))
+    return images
 
 
 def _load_synthetic() -> dict[str, StoredPair]:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import numpy as np
+
 from sage_fusion_ros.engines.card import sha256_of
 from sage_fusion_ros.errors import SourceError
-from sage_fusion_ros.pipeline.classes import COCO_CLASSES
+from sage_fusion_ros.pipeline.classes import COCO_CLASSES, UNLABELLED
 from sage_fusion_ros.pipeline.detect import load_detector
 from sage_fusion_ros.pipeline.fuse import load_fuser
 from sage_fusion_ros.pipeline.network import NetworkOptions
@@ -16,10 +18,10 @@ from sage_fusion_ros.sources.base import PairSource
 from sage_fusion_ros.sources.open import open_source
 from sage_fusion_ros.sources.street.conditions import CONDITIONS
 from sage_fusion_ros.training.config import TrainSettings
-from sage_fusion_ros.training.pairs import SYNTHETIC, SYNTHETIC_SEEDS, StoredPair, load_pairs
+from sage_fusion_ros.training.pairs import SYNTHETIC, SYNTHETIC_SEEDS, StoredPair, load_pairs, load_rgb_only
 from sage_fusion_ros.training.perception.boxes import PseudoBoxes, drawn_boxes, join_boxes
 from sage_fusion_ros.training.perception.crops import CropSampler
-from sage_fusion_ros.training.perception.label_maps import is_by_day, read_mask
+from sage_fusion_ros.training.perception.label_maps import is_by_day, keep_in_boxes, read_mask
 from sage_fusion_ros.training.perception.labels import Labels
 from sage_fusion_ros.training.perception.pool import FusedPool, LabelledPair
 from sage_fusion_ros.training.perception.pseudo_boxes import find_pseudo_boxes
@@ -51,16 +53,29 @@ def build_sampler(
         raise SourceError(
             "the recipe 'perception' needs folders of pairs beside the synthetic scene; give them with --data"
         )
+    alone, folders = _take(folders, settings.perception.rgb_only)
     pairs = load_pairs(folders, settings.split, settings.video_stride)
+    lone = [image for folder in alone for image in load_rgb_only(folder)]
     key = " ".join(sha256_of(path) for path in detectors)
     options = NetworkOptions(device="cpu", threads=threads)
     readers = [load_detector(path, COCO_CLASSES, "auto", options) for path in detectors]
-    pseudo = find_pseudo_boxes(pairs, readers, key, out / PSEUDO_BOXES)
-    labelled = label(pairs, folders, pseudo, settings)
+    pseudo = find_pseudo_boxes([*pairs, *lone], readers, key, out / PSEUDO_BOXES)
+    labelled = [*label(pairs, folders, pseudo, settings), *label_rgb_only(lone, pseudo, settings)]
     fusers = [load_fuser(name, device="cpu", threads=threads) for name in settings.perception.fusion]
     scenes = _scenes() if synthetic and settings.perception.synthetic_share else []
     pool = FusedPool(labelled, scenes, fusers, settings.perception, settings.augment, settings.seed)
-    return CropSampler(pool, settings.batch, settings.crop, settings.perception, settings.seed), pairs
+    return CropSampler(pool, settings.batch, settings.crop, settings.perception, settings.seed), [*pairs, *lone]
+
+
+def _take(folders: Sequence[Path], names: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """The folders of these names, and the rest."""
+    by_name = {folder.resolve().name: folder for folder in folders}
+    if missing := sorted(set(names) - by_name.keys()):
+        raise SourceError(
+            f"perception.rgb_only names {', '.join(missing)}, which --data does not give; "
+            f"given are {', '.join(sorted(by_name))}"
+        )
+    return [by_name[name] for name in names], [folder for name, folder in by_name.items() if name not in names]
 
 
 def label(
@@ -79,6 +94,18 @@ def label(
         by_day = matches(pair.name, chosen.day) or is_by_day(pair.rgb_luma, chosen.day_luma)
         mask = read_mask(roots[group], pair, boxes, by_day, doubtful=matches(pair.name, chosen.doubtful_buildings))
         labelled.append(LabelledPair(pair, Labels(mask, boxes), drawn=by_people is not None))
+    return labelled
+
+
+def label_rgb_only(
+    images: Sequence[StoredPair], pseudo: PseudoBoxes, settings: TrainSettings
+) -> list[LabelledPair]:
+    """Images of anything: the boxes are what detectors saw, and outside of them are no people and no vehicles."""
+    labelled = []
+    for image in images:
+        boxes = pseudo[image.name].above(settings.perception.pseudo_floor)
+        mask = keep_in_boxes(np.full(image.rgb_luma.shape, UNLABELLED, np.uint8), boxes)
+        labelled.append(LabelledPair(image, Labels(mask, boxes), rgb_only=True))
     return labelled
 
 

@@ -65,10 +65,15 @@ def join_boxes(drawn: tuple[Boxes, frozenset[str]] | None, pseudo: Boxes) -> Box
         return pseudo
     boxes, known = drawn
     other = np.array([DRIVING_CLASSES[index] not in known for index in pseudo.classes], bool)
+    return concatenate([boxes, Boxes(pseudo.xyxy[other], pseudo.classes[other], pseudo.confidence[other])])
+
+
+def concatenate(parts: Sequence[Boxes]) -> Boxes:
+    """All boxes of one image."""
     return Boxes(
-        np.concatenate([boxes.xyxy, pseudo.xyxy[other]]),
-        np.concatenate([boxes.classes, pseudo.classes[other]]),
-        np.concatenate([boxes.confidence, pseudo.confidence[other]]),
+        np.concatenate([part.xyxy for part in parts]),
+        np.concatenate([part.classes for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -12,13 +13,16 @@ from torch import Tensor
 
 from sage_fusion_ros.networks.perception import MASK_STRIDE
 from sage_fusion_ros.pipeline.classes import UNLABELLED
-from sage_fusion_ros.training.perception.boxes import Boxes
+from sage_fusion_ros.training.perception.boxes import Boxes, concatenate
 from sage_fusion_ros.training.perception.pool import FusedPool, FusedSample
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
 
 _PADDING = 114
 _SEEN_SHARE = 0.35  # of a box that must lie in the crop; less of it is nobody's to recognise
 _SMALLEST_BOX = 5.0  # pixels of the crop, longer side
+
+# What was cut: float32 (crop, crop, 3) in 0..1, int64 (crop/4, crop/4), and the boxes in pixels of the crop.
+Crop = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], Boxes]
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,12 @@ class PerceptionBatch:
 
 
 class CropSampler:
-    """Draws crops by (seed, step): scale, place, mirroring and a slight change of brightness and colour.
+    """Draws crops by (seed, step): scale, place, mirroring, another brightness and colour, and mosaics of four.
 
     Args:
         pool: Of fused images.
         batch, crop: Number and side of the crops.
-        settings: Range of scales.
+        settings: Range of scales, and chance of a mosaic.
         seed: Of everything drawn.
     """
 
@@ -57,18 +61,32 @@ class CropSampler:
         """The batch of a step, counted from 0."""
         rng = np.random.default_rng([self._seed, 3, step])
         pool = self._pool.at(step)
-        drawn = [self._draw(pool[int(index)], rng) for index in rng.integers(len(pool), size=self._batch)]
+        drawn = [self._draw(pool, rng) for _ in range(self._batch)]
         images, masks, boxes = zip(*drawn, strict=True)
         image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, 3, crop, crop), channels last in memory
         return PerceptionBatch(image, torch.from_numpy(np.stack(masks)), *_stack(boxes))
 
-    def _draw(
-        self, sample: FusedSample, rng: np.random.Generator
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], Boxes]:
-        settings, crop = self._settings, self._crop
+    def _draw(self, pool: Sequence[FusedSample], rng: np.random.Generator) -> Crop:
+        if rng.random() >= self._settings.mosaic:
+            return self._cut(pool[int(rng.integers(len(pool)))], self._crop, 1.0, rng)
+        half = self._crop // 2
+        quarter = half // MASK_STRIDE
+        image = np.empty((self._crop, self._crop, 3), np.float32)
+        mask = np.empty((2 * quarter, 2 * quarter), np.int64)
+        seen: list[Boxes] = []
+        for row, column in np.ndindex(2, 2):
+            part, labels, boxes = self._cut(pool[int(rng.integers(len(pool)))], half, 0.5, rng)
+            top, left = row * half, column * half
+            image[top : top + half, left : left + half] = part
+            mask[row * quarter : (row + 1) * quarter, column * quarter : (column + 1) * quarter] = labels
+            seen.append(replace(boxes, xyxy=boxes.xyxy + np.array([left, top] * 2, np.float32)))
+        return image, mask, concatenate(seen)
+
+    def _cut(self, sample: FusedSample, crop: int, zoom: float, rng: np.random.Generator) -> Crop:
+        settings = self._settings
         height, width = sample.image.shape[:2]
         low, high = np.log(settings.smallest), np.log(settings.largest)
-        scale = float(np.exp(rng.uniform(low, high))) * settings.input_side / max(height, width)
+        scale = zoom * float(np.exp(rng.uniform(low, high))) * settings.input_side / max(height, width)
         side = crop / scale  # of the window, in pixels of the image
         top, left = (
             self._place(length, side, axis, sample.labels.boxes, rng) for axis, length in ((1, height), (0, width))
@@ -101,12 +119,13 @@ class CropSampler:
 
 
 def _tint(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """float32 in 0..1 with another contrast, brightness and share of colour, as other cameras would have them."""
+    """float32 in 0..1 with another contrast, brightness, white balance and share of colour, as other cameras would have them."""
     shown = image.astype(np.float32) * np.float32(1 / 255)
     if rng.random() < 0.5:
         grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)[..., None]
         colour = rng.uniform(0.0, 1.4)
-        shown = (grey + colour * (shown - grey)) * rng.uniform(0.75, 1.25) + rng.uniform(-0.1, 0.1)
+        gains = rng.uniform(0.7, 1.3) * rng.uniform(0.88, 1.12, 3)
+        shown = (grey + colour * (shown - grey)) * gains + rng.uniform(-0.1, 0.1)
     return np.clip(shown, 0, 1).astype(np.float32)
 
 

@@ -31,11 +31,19 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """A stored pair, what is in it, and whether people drew the boxes."""
+    """A stored pair and what is in it.
+
+    Attributes:
+        pair: The images.
+        labels: What is there.
+        drawn: Whether people drew the boxes.
+        rgb_only: Whether there is no thermal image; the pair's is then blank.
+    """
 
     pair: StoredPair
     labels: Labels
     drawn: bool = False
+    rgb_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class FusedPool:
         else:
             labelled = self._pairs[int(rng.choice(len(self._pairs), p=self._chances))]
             rgb, thermal, labels = labelled.pair.rgb, labelled.pair.thermal, labelled.labels
+            if labelled.rgb_only:
+                return FusedSample(self._show_rgb_only(rgb, thermal, rng), labels)
         return FusedSample(self._show(rgb, thermal, rng), labels)
 
     def _show(self, rgb: Bytes, thermal: Bytes, rng: np.random.Generator) -> Bytes:
@@ -115,6 +125,11 @@ class FusedPool:
                 return show()
             draw -= chance
         return self._fuse(*self._disturb(rgb, thermal, rng), rng)
+
+    def _show_rgb_only(self, rgb: Bytes, thermal: Bytes, rng: np.random.Generator) -> Bytes:
+        """Half of the times as it is, else fused with what a dead thermal camera gives."""
+        shown, _ = self._disturb(rgb, thermal, rng, light=False)
+        return shown if rng.random() < 0.5 else self._fuse(shown, dead_thermal(thermal, rng), rng)
 
     def _fuse(self, rgb: Bytes, thermal: Bytes, rng: np.random.Generator) -> Bytes:
         fuser = self._fusers[int(rng.choice(len(self._fusers), p=self._fuser_chances))]

@@ -29,6 +29,10 @@ class PerceptionSettings:
         day: Patterns (as in file names) against "set/name" of pairs that are known to be by day.
         doubtful_buildings: Patterns of pairs in whose label maps a building may as well be a tree.
         pseudo_floor: Least score of a pseudo-box.
+        rgb_only: Names of data folders that hold RGB images alone, of anything: what is not a person or a vehicle there
+            is learnt as such, and the boxes are what the detectors see. They are shown alone or with a dead thermal
+            camera.
+        mosaic: Chance that a crop is put together from four, each at half the scale (Bochkovskiy et al. 2020).
     """
 
     fusion: tuple[str, ...] = ("sage_fast", "sage")
@@ -48,6 +52,8 @@ class PerceptionSettings:
     day: tuple[str, ...] = ()
     doubtful_buildings: tuple[str, ...] = ()
     pseudo_floor: float = 0.1
+    rgb_only: tuple[str, ...] = ()
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.fusion or len(self.fusion) != len(self.fusion_shares) or min(self.fusion_shares) < 0:
@@ -55,7 +61,7 @@ class PerceptionSettings:
                 f"perception: fusion names {len(self.fusion)} models and fusion_shares has {len(self.fusion_shares)} "
                 "numbers; expected one share, 0 or more, for each model"
             )
-        chances = (self.rgb_alone, self.thermal_alone, self.rgb_dead, self.thermal_dead, self.synthetic_share)
+        chances = (self.rgb_alone, self.thermal_alone, self.rgb_dead, self.thermal_dead, self.synthetic_share, self.mosaic)
         if min(chances) < 0 or max(chances) > 1 or sum(chances[:4]) > 1:
             raise ParameterError(
                 "perception: chances must be in 0..1, and those of lone and dead cameras at most 1 in all"
