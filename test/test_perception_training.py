@@ -20,10 +20,14 @@ from sage_fusion_ros.errors import ParameterError, SourceError
 from sage_fusion_ros.pipeline.classes import DRIVING_CLASSES
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 from sage_fusion_ros.sources.base import SceneTruth
+from sage_fusion_ros.training.config import AugmentSettings, read_settings
+from sage_fusion_ros.training.pairs import StoredPair
+from sage_fusion_ros.training.perception.assemble import build_sampler
 from sage_fusion_ros.training.perception.boxes import Boxes, drawn_boxes, join_boxes
 from sage_fusion_ros.training.perception.crops import CropSampler
+from sage_fusion_ros.training.perception.label_maps import NO_TRAFFIC
 from sage_fusion_ros.training.perception.labels import Labels, truth_labels
-from sage_fusion_ros.training.perception.pool import FusedSample
+from sage_fusion_ros.training.perception.pool import FusedPool, FusedSample, LabelledPair
 from sage_fusion_ros.training.perception.pseudo_boxes import merge, views
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
 from sage_fusion_ros.training.prefetch import Prefetched
@@ -229,6 +233,66 @@ def test_image_mask_and_boxes_of_a_crop_stay_together(seed: int) -> None:
     assert 4 * (int(rows.max()) + 1) == pytest.approx(bottom, abs=4.5)
     middle = batch.image[0, :, int((top + bottom) / 2), int((left + right) / 2)]
     assert middle.min() > 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000))
+def test_the_boxes_of_a_mosaic_lie_on_what_they_are_of(seed: int) -> None:
+    image = np.zeros((120, 160, 3), np.uint8)
+    mask = np.zeros((120, 160), np.uint8)
+    image[40:80, 60:100] = 255
+    mask[40:80, 60:100] = PERSON
+    boxes = Boxes.of([((60, 40, 100, 80), "person", 1.0)])
+    chosen = PerceptionSettings(input_side=160, smallest=0.9, largest=1.1, mosaic=1.0)
+    batch = CropSampler(OneSample(FusedSample(image, Labels(mask, boxes))), 1, 256, chosen, seed)(0)
+    assert batch.image.shape == (1, 3, 256, 256)
+    found = batch.confidence[0] > 0
+    assert found.sum() == 4  # the window is as large as the image: each quarter has it whole
+    quarters = set()
+    for left, top, right, bottom in batch.boxes[0][found].tolist():
+        assert left // 128 == (right - 1e-3) // 128
+        assert top // 128 == (bottom - 1e-3) // 128
+        quarters.add((left // 128, top // 128))
+        x, y = int((left + right) / 2), int((top + bottom) / 2)
+        assert batch.image[0, :, y, x].min() > 0.5
+        assert batch.mask[0, y // 4, x // 4] == PERSON
+    assert len(quarters) == 4
+
+
+def test_rgb_images_alone_teach_what_is_nobody(data: Path, detector: Path, tmp_path: Path) -> None:
+    rgb_only = tmp_path / "anything"
+    (rgb_only / "inside").mkdir(parents=True)
+    cv2.imwrite(str(rgb_only / "inside" / "dark.png"), np.full((90, 70, 3), 20, np.uint8))
+    cv2.imwrite(str(rgb_only / "large.jpg"), np.full((100, 2000, 3), 20, np.uint8))
+    chosen = {**SMALL, "rgb_only": ["anything"]}
+    config = write_settings(tmp_path / "s.yaml", "perception", perception=chosen)
+    settings_read = read_settings(config, "perception")
+    sampler, pairs = build_sampler(settings_read, [data, rgb_only], [detector], tmp_path / "run")
+    lone = [pair for pair in pairs if pair.name.startswith("anything/")]
+    assert [pair.name for pair in lone] == ["anything/inside/dark.png", "anything/large.jpg"]
+    assert lone[1].rgb.shape == (50, 1000, 3)
+    assert (sampler(0).mask == NO_TRAFFIC).any()
+    with pytest.raises(SourceError, match="rgb_only names anything, which --data does not give"):
+        build_sampler(settings_read, [data], [detector], tmp_path / "run")
+    empty = tmp_path / "none" / "anything"
+    empty.mkdir(parents=True)
+    with pytest.raises(SourceError, match="holds no images"):
+        build_sampler(settings_read, [data, empty], [detector], tmp_path / "run")
+
+
+def test_a_lone_rgb_image_is_shown_as_it_is_or_with_a_dead_thermal_camera() -> None:
+    class Shows:
+        def fuse(self, rgb: np.ndarray, thermal: np.ndarray) -> np.ndarray:
+            assert thermal.std() < 6  # nothing but a shutter's noise
+            return np.full_like(rgb, 7)
+
+    rgb = np.full((64, 80, 3), 120, np.uint8)
+    pair = StoredPair("anything/x", rgb, rgb[..., 0], np.zeros((64, 80), np.uint8))
+    labels = Labels(np.full((64, 80), NO_TRAFFIC, np.uint8), Boxes.of([]))
+    chosen = PerceptionSettings(pool=24, fusion=("m",), fusion_shares=(1.0,), thermal_alone=0.8)
+    pool = FusedPool([LabelledPair(pair, labels, rgb_only=True)], [], [Shows()], chosen, AugmentSettings(), 1)
+    levels = {int(sample.image.mean()) for sample in pool.at(0)}
+    assert levels == {120, 7}
 
 
 def test_a_sampler_one_step_ahead_gives_the_same_batches_and_its_errors() -> None:

@@ -97,9 +97,7 @@ def label(
     return labelled
 
 
-def label_rgb_only(
-    images: Sequence[StoredPair], pseudo: PseudoBoxes, settings: TrainSettings
-) -> list[LabelledPair]:
+def label_rgb_only(images: Sequence[StoredPair], pseudo: PseudoBoxes, settings: TrainSettings) -> list[LabelledPair]:
     """Images of anything: the boxes are what detectors saw, and outside of them are no people and no vehicles."""
     labelled = []
     for image in images:

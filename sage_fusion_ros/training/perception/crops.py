@@ -119,7 +119,7 @@ class CropSampler:
 
 
 def _tint(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """float32 in 0..1 with another contrast, brightness, white balance and share of colour, as other cameras would have them."""
+    """float32 in 0..1 with another contrast, brightness, white balance and share of colour, as of another camera."""
     shown = image.astype(np.float32) * np.float32(1 / 255)
     if rng.random() < 0.5:
         grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)[..., None]

@@ -61,8 +61,9 @@ class PerceptionSettings:
                 f"perception: fusion names {len(self.fusion)} models and fusion_shares has {len(self.fusion_shares)} "
                 "numbers; expected one share, 0 or more, for each model"
             )
-        chances = (self.rgb_alone, self.thermal_alone, self.rgb_dead, self.thermal_dead, self.synthetic_share, self.mosaic)
-        if min(chances) < 0 or max(chances) > 1 or sum(chances[:4]) > 1:
+        shown = (self.rgb_alone, self.thermal_alone, self.rgb_dead, self.thermal_dead)
+        chances = (*shown, self.synthetic_share, self.mosaic)
+        if min(chances) < 0 or max(chances) > 1 or sum(shown) > 1:
             raise ParameterError(
                 "perception: chances must be in 0..1, and those of lone and dead cameras at most 1 in all"
             )
