@@ -1,0 +1,1 @@
+"""The whole SAGE method: teacher, student, semantic priors, and how they are trained together."""
