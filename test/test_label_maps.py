@@ -10,6 +10,7 @@ import pytest
 
 from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, UNLABELLED
+from sage_fusion_ros.training.label_files import find_label_map, read_label_map
 from sage_fusion_ros.training.pairs import StoredPair
 from sage_fusion_ros.training.perception.boxes import Boxes
 from sage_fusion_ros.training.perception.label_maps import (
@@ -140,3 +141,33 @@ def test_doubtful_buildings_are_leaves_walls_or_unknown_by_their_colour() -> Non
     assert set(found[10:40, 35:45].ravel()) == {UNLABELLED}
     assert set(found[50:].ravel()) == {ROAD}
     assert set(recognise_leaves(np.full(SHAPE, BUILDING, np.uint8), rgb).ravel()) == {UNLABELLED}  # no road
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("001", "maps/001.png"),
+        ("train/001", "train/maps/001.png"),
+        ("train/001", "maps/train/001.png"),
+        ("film/000030", "labels/film/maps/00030.png"),
+    ],
+)
+def test_a_map_is_found_beside_its_images(tmp_path: Path, name: str, file: str) -> None:
+    assert find_label_map(tmp_path, name, "maps") is None
+    write_map(tmp_path / file, np.zeros(SHAPE, np.uint8))
+    assert find_label_map(tmp_path, name, "maps") == tmp_path / file
+
+
+def test_a_map_that_ends_early_or_is_coloured_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "001.png"
+    write_map(path, np.random.default_rng(0).integers(0, 19, SHAPE, dtype=np.uint8))
+    assert read_label_map(path, (30, 40)).shape == (30, 40)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SourceError, match="001.png.*ends early.*repair it"):
+        read_label_map(path, SHAPE)
+    write_map(path, np.zeros((*SHAPE, 3), np.uint8))
+    with pytest.raises(SourceError, match="001.png.*one 8-bit channel.*repair it"):
+        read_label_map(path, SHAPE)
+    path.unlink()
+    with pytest.raises(SourceError, match="001.png.*No such file"):
+        read_label_map(path, SHAPE)

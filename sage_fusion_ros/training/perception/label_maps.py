@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from sage_fusion_ros.errors import SourceError
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, DRIVING_CLASSES, UNLABELLED
+from sage_fusion_ros.training.label_files import Mask, find_label_map, read_label_map
 from sage_fusion_ros.training.pairs import StoredPair
 from sage_fusion_ros.training.perception.boxes import Boxes
 
@@ -43,8 +43,6 @@ _LEAVES_GREEN, _LEAVES_RED, _WALLS_RED = 6.0, 4.0, 6.0
 NO_TRAFFIC = 254
 """In a mask to learn from: nobody says what it is, but no person and no vehicle."""
 
-Mask = npt.NDArray[np.uint8]
-
 
 def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool, doubtful: bool = False) -> Mask:
     """The believed label map of a pair.
@@ -66,12 +64,12 @@ def read_mask(root: Path, pair: StoredPair, boxes: Boxes, by_day: bool, doubtful
     """
     name, shape = pair.name.split("/", 1)[1], pair.thermal.shape
     mask = np.full(shape, UNLABELLED, np.uint8)
-    if by_day and (path := _find_map(root, name, CITYSCAPES_MAPS)):
-        mask = _read_map(path, shape)
+    if by_day and (path := find_label_map(root, name, CITYSCAPES_MAPS)):
+        mask = read_label_map(path, shape)
         mask = recognise_sky(mask, pair.rgb, pair.thermal)
         mask = recognise_leaves(mask, pair.rgb) if doubtful else mask
-    if path := _find_map(root, name, RGBT_MAPS):
-        rgbt = _read_map(path, shape)
+    if path := find_label_map(root, name, RGBT_MAPS):
+        rgbt = read_label_map(path, shape)
         for theirs, ours in _FROM_RGBT.items():
             mask[(rgbt == theirs) & (mask == UNLABELLED)] = ours
     return keep_in_boxes(mask, boxes)
@@ -158,20 +156,3 @@ def recognise_leaves(mask: Mask, rgb: npt.NDArray[np.uint8]) -> Mask:
         sorted_out[building & (greenness > _LEAVES_GREEN) & (redness < _LEAVES_RED)] = _ID["vegetation"]
         sorted_out[building & (redness > _WALLS_RED)] = _ID["building"]
     return sorted_out
-
-
-def _find_map(root: Path, name: str, kind: str) -> Path | None:
-    """root/clip/kind/stem.png beside images, root/labels/clip/kind/00030.png beside videos."""
-    *clip, stem = Path(name).parts
-    number = f"{int(stem):05d}" if stem.isdigit() else stem
-    for candidate in (root.joinpath(*clip, kind, f"{stem}.png"), root.joinpath("labels", *clip, kind, f"{number}.png")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _read_map(path: Path, shape: tuple[int, ...]) -> Mask:
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 2 or image.dtype != np.uint8:
-        raise SourceError(f"label map {path} can't be read as one 8-bit channel; repair it, or remove it from the set")
-    return np.asarray(cv2.resize(image, shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
