@@ -1,17 +1,23 @@
-"""Losses against values computed by hand."""
+"""Losses against values computed by hand, and their gradients against numerical ones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from sage_fusion_ros.training.losses import (
+    detail_energy,
     directional_gradient,
+    energy_gap,
     feature_cosine,
     joint_gradient,
+    precise,
     sage_student_terms,
     scd_gap,
     sobel,
+    teacher_terms,
 )
 
 
@@ -78,3 +84,47 @@ def test_scd_gap_is_zero_where_the_fused_image_is_the_sum() -> None:
     y, t = torch.rand(2, 1, 8, 8, generator=generator), torch.rand(2, 1, 8, 8, generator=generator)
     assert scd_gap(y + t - 0.3, y, t).item() == pytest.approx(0.0, abs=1e-3)
     assert scd_gap(-y - t, y, t).item() > 2.0
+
+
+def test_teacher_terms_are_two_errors_and_twice_the_gradient() -> None:
+    f, y, t = (torch.full((1, 1, 1, 1), value) for value in (0.5, 0.1, 0.7))
+    assert teacher_terms(f, y, t).item() == pytest.approx(0.4**2 + 0.2**2, rel=1e-5)
+    # F = T = 0 before a ramp: its mean square, and twice its mean Sobel magnitude.
+    expected = (ramp(0.1) ** 2).mean() + 2 * sobel(ramp(0.1)).mean()
+    assert teacher_terms(flat(0.0), ramp(0.1), flat(0.0)).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_detail_energy_of_a_ramp_is_its_slope() -> None:
+    # Forward differences have one column less; there the energy is that of the columns before.
+    assert detail_energy(ramp(0.1, 12))[0, 0, :, :9].flatten().tolist() == pytest.approx([0.1] * 108, rel=1e-5)
+    assert energy_gap(ramp(0.1), ramp(-0.1)).item() == pytest.approx(0.0, abs=1e-6)  # as much detail, if another
+    gap = energy_gap(flat(0.0), ramp(0.1))
+    assert gap.item() == pytest.approx(detail_energy(ramp(0.1)).mean().item(), rel=1e-6)
+
+
+def test_half_precision_is_widened_and_nothing_else() -> None:
+    for given, kept in ((torch.bfloat16, torch.float32), (torch.float16, torch.float32)):
+        assert precise(torch.zeros(1, dtype=given)).dtype == kept
+    for dtype in (torch.float32, torch.float64):
+        values = torch.zeros(1, dtype=dtype)
+        assert precise(values) is values
+
+
+# Sobel magnitudes, maxima and absolute values bend at single points, which random pictures do not meet.
+@pytest.mark.parametrize(
+    ("loss", "inputs"),
+    [
+        (sobel, 1),
+        (joint_gradient, 3),
+        (sage_student_terms, 4),
+        (teacher_terms, 3),
+        (lambda a, b: feature_cosine([a, a**2], [b, b + a]), 2),
+        (directional_gradient, 2),
+        (energy_gap, 2),
+        (scd_gap, 3),
+    ],
+)
+def test_gradients(loss: Callable[..., torch.Tensor], inputs: int) -> None:
+    generator = torch.Generator().manual_seed(7)
+    pictures = [torch.rand((2, 1, 6, 5), generator=generator, dtype=torch.float64) for _ in range(inputs)]
+    assert torch.autograd.gradcheck(loss, [picture.requires_grad_() for picture in pictures])

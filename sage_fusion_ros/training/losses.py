@@ -9,6 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def precise(values: Tensor) -> Tensor:
+    """The same values in float32 where they came in half precision from autocast; sums over many lose digits there."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+
+
 def sobel(image: Tensor) -> Tensor:
     """Sobel gradient magnitude |Sx| + |Sy|, 3x3, zero padding: (N, 1, H, W).
 
@@ -28,20 +33,29 @@ def sage_student_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor, referen
     """The SAGE student's intensity and gradient terms, with the weights of the published training code.
 
     3 [3 MSE(F, Y) + 2 MSE(F, T) + 4 MSE(F, R)] + 3 [9 grad(F, Y, T) + 3 grad(F, R, R)], R the teacher's picture.
-    The paper's contrastive term needs SAM, whose weights are not at hand; it is left out.
+    The paper's contrastive term is a function of its own: semantic_losses.contrastive_semantic.
     """
     intensity = 3 * F.mse_loss(fused, rgb_luma) + 2 * F.mse_loss(fused, thermal) + 4 * F.mse_loss(fused, reference)
     gradient = 9 * joint_gradient(fused, rgb_luma, thermal) + 3 * joint_gradient(fused, reference, reference)
     return 3 * intensity + 3 * gradient
 
 
+def teacher_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
+    """The SAGE teacher's own loss: MSE(F, Y) + MSE(F, T) + 2 grad(F, Y, T).
+
+    Source: SAGE (CVPR 2025), with the weights of the published training code.
+    """
+    intensity = F.mse_loss(fused, rgb_luma) + F.mse_loss(fused, thermal)
+    return intensity + 2 * joint_gradient(fused, rgb_luma, thermal)
+
+
 def feature_cosine(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
     """Sum over the features of the batch's mean of 1 - cos(s, t), each sample flattened. Source: SAGE.
 
-    The cosine is taken in float32, also under autocast.
+    The cosine is taken in float32 at least, also under autocast.
     """
     terms = [
-        1 - F.cosine_similarity(s.float().flatten(1), t.float().flatten(1)).mean()
+        1 - F.cosine_similarity(precise(s).flatten(1), precise(t).flatten(1)).mean()
         for s, t in zip(student, teacher, strict=True)
     ]
     return torch.stack(terms).sum()
