@@ -14,9 +14,11 @@ from sage_fusion_ros.training.losses import (
     feature_cosine,
     joint_gradient,
     precise,
+    reference_terms,
     sage_student_terms,
     scd_gap,
     sobel,
+    source_terms,
     teacher_terms,
 )
 
@@ -86,6 +88,16 @@ def test_scd_gap_is_zero_where_the_fused_image_is_the_sum() -> None:
     assert scd_gap(-y - t, y, t).item() > 2.0
 
 
+def test_source_and_reference_terms_are_the_two_parts() -> None:
+    f, y, t, r = (torch.full((1, 1, 1, 1), value) for value in (0.5, 0.1, 0.9, 0.7))
+    assert source_terms(f, y, t).item() == pytest.approx(9 * 0.4**2 + 6 * 0.4**2, rel=1e-5)
+    assert reference_terms(f, r).item() == pytest.approx(12 * 0.2**2, rel=1e-5)
+    zero, edge = flat(0.0), ramp(0.1)
+    expected = 6 * (edge**2).mean() + 27 * sobel(edge).mean()
+    assert source_terms(zero, zero, edge).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert reference_terms(edge, edge).item() == 0.0
+
+
 def test_teacher_terms_are_two_errors_and_twice_the_gradient() -> None:
     f, y, t = (torch.full((1, 1, 1, 1), value) for value in (0.5, 0.1, 0.7))
     assert teacher_terms(f, y, t).item() == pytest.approx(0.4**2 + 0.2**2, rel=1e-5)
@@ -117,6 +129,8 @@ def test_half_precision_is_widened_and_nothing_else() -> None:
         (sobel, 1),
         (joint_gradient, 3),
         (sage_student_terms, 4),
+        (source_terms, 3),
+        (reference_terms, 2),
         (teacher_terms, 3),
         (lambda a, b: feature_cosine([a, a**2], [b, b + a]), 2),
         (directional_gradient, 2),

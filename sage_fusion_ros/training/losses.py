@@ -29,15 +29,29 @@ def joint_gradient(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return (sobel(fused) - torch.maximum(sobel(first), sobel(second))).abs().mean()
 
 
-def sage_student_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor, reference: Tensor) -> Tensor:
-    """The SAGE student's intensity and gradient terms, with the weights of the published training code.
+def source_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
+    """What the SAGE student keeps of its two sources: 3 [3 MSE(F, Y) + 2 MSE(F, T)] + 27 grad(F, Y, T).
 
-    3 [3 MSE(F, Y) + 2 MSE(F, T) + 4 MSE(F, R)] + 3 [9 grad(F, Y, T) + 3 grad(F, R, R)], R the teacher's picture.
+    Source: SAGE (CVPR 2025), with the weights of the published training code.
+    """
+    intensity = 3 * F.mse_loss(fused, rgb_luma) + 2 * F.mse_loss(fused, thermal)
+    return 3 * intensity + 27 * joint_gradient(fused, rgb_luma, thermal)
+
+
+def reference_terms(fused: Tensor, reference: Tensor) -> Tensor:
+    """What the SAGE student takes from the teacher's picture R: 12 MSE(F, R) + 9 grad(F, R, R).
+
+    Source: SAGE (CVPR 2025), with the weights of the published training code.
+    """
+    return 12 * F.mse_loss(fused, reference) + 9 * joint_gradient(fused, reference, reference)
+
+
+def sage_student_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor, reference: Tensor) -> Tensor:
+    """All of the SAGE student's intensity and gradient terms: source_terms + reference_terms.
+
     The paper's contrastive term is a function of its own: semantic_losses.contrastive_semantic.
     """
-    intensity = 3 * F.mse_loss(fused, rgb_luma) + 2 * F.mse_loss(fused, thermal) + 4 * F.mse_loss(fused, reference)
-    gradient = 9 * joint_gradient(fused, rgb_luma, thermal) + 3 * joint_gradient(fused, reference, reference)
-    return 3 * intensity + 3 * gradient
+    return source_terms(fused, rgb_luma, thermal) + reference_terms(fused, reference)
 
 
 def teacher_terms(fused: Tensor, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
