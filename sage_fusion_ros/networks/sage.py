@@ -38,6 +38,7 @@ class SageStudent(nn.Module):
 
     def __init__(self, dim: int = 32) -> None:
         super().__init__()
+        self.feature_channels: tuple[int, ...] = (dim,) * 5
         self.module1 = self._three(2, dim)
         self.module2 = self._three(dim, dim)
         self.module3 = self._three(dim, dim)

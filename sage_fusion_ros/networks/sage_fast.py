@@ -32,6 +32,7 @@ class SageFast(nn.Module):
 
     def __init__(self, channels: int = 32, dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 1)) -> None:
         super().__init__()
+        self.feature_channels: tuple[int, ...] = (channels,) * 5
         self.register_buffer("cells", _cells_kernel(), persistent=False)
         self.stem = nn.Conv2d(2, channels, CELL, stride=CELL)
         self.body = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in dilations)
@@ -70,19 +71,40 @@ class SageFast(nn.Module):
         """
         return F.pixel_shuffle(self.cells_of(rgb_luma, thermal).clamp(0.0, 1.0), CELL)  # (N, 1, H, W)
 
+    def features(self, rgb_luma: Tensor, thermal: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The fused luma before clamping, and the five features that distillation compares.
+
+        Args:
+            rgb_luma: As for `forward`.
+            thermal: As for `forward`.
+
+        Returns:
+            Fused luma (N, 1, H, W), not bounded, and five features (N, channels, H/4, W/4): what body layers spread
+            evenly from the first to the last give, of six the first, second, third, fifth and last.
+        """
+        cells, layers = self._cells_and_layers(rgb_luma, thermal)
+        features = tuple(layers[round(i * (len(layers) - 1) / 4)] for i in range(5))
+        return F.pixel_shuffle(cells, CELL), features  # (N, 1, H, W)
+
     def cells_of(self, rgb_luma: Tensor, thermal: Tensor) -> Tensor:
         """The picture before clamping, 16 pixels a cell: (N, 16, H/4, W/4)."""
+        return self._cells_and_layers(rgb_luma, thermal)[0]
+
+    def _cells_and_layers(self, rgb_luma: Tensor, thermal: Tensor) -> tuple[Tensor, list[Tensor]]:
         pair = torch.cat([rgb_luma, thermal], dim=1)  # (N, 2, H, W)
         sources = F.conv2d(pair, self.cells, stride=CELL)  # (N, 32, H/4, W/4)
         rgb_cells, thermal_cells = sources[:, :_PIXELS], sources[:, _PIXELS:]  # (N, 16, H/4, W/4) each
         x = F.relu(self.stem(pair))  # (N, channels, H/4, W/4)
+        layers = []
         for layer in self.body:
             x = F.relu(layer(x))  # (N, channels, H/4, W/4)
+            layers.append(x)
         share, residual, gain = self.head(x).split(_PIXELS, dim=1)  # (N, 16, H/4, W/4) each
         share = torch.sigmoid(share)
         rgb_detail, thermal_detail = self.detail(sources).split(_PIXELS, dim=1)  # (N, 16, H/4, W/4) each
         picture = thermal_cells + share * (rgb_cells - thermal_cells) + residual
-        return picture + gain * (thermal_detail + share * (rgb_detail - thermal_detail))  # (N, 16, H/4, W/4)
+        # (N, 16, H/4, W/4)
+        return picture + gain * (thermal_detail + share * (rgb_detail - thermal_detail)), layers
 
 
 def _cells_kernel() -> Tensor:
