@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.errors import ImageFormatError, ParameterError, SageFusionError, SourceError
+from sage_fusion_ros.pipeline.colour import COLOURS
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
@@ -48,6 +49,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the fused images")
     parser.add_argument("--device", default="auto", choices=("auto", "cuda", "tensorrt", "cpu"))
     parser.add_argument(
+        "--colour",
+        default="standard",
+        choices=tuple(COLOURS),
+        help="how the RGB image's colours are carried over; 'published' as SAGE's own code does, to compare with its "
+        "pictures (default: %(default)s)",
+    )
+    parser.add_argument(
         "--thermal-tint",
         type=float,
         default=0.0,
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     targets = plan_targets(work, args.output)
     skipped, done = list(work.skipped), 0
     if work.pairs:
-        fuser = load_fuser(args.model, device=args.device)
+        fuser = load_fuser(args.model, device=args.device, colour=args.colour)
         try:
             jobs = list(zip(work.pairs, targets, strict=True))
             for pair, target in progress_bar(iterable=jobs, desc="fuse", unit="pair"):

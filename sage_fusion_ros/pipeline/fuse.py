@@ -15,39 +15,28 @@ from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCar
 from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.engines.onnx_engine import OnnxEngine
 from sage_fusion_ros.errors import ImageFormatError, ModelError
+from sage_fusion_ros.pipeline.colour import find_colour
 
 _TO_UNIT = np.float32(1 / 255)
 _MIN_SIDE = 8  # below this the networks' pooling has nothing left to pool
 
 
-def recolour(
-    rgb: npt.NDArray[np.uint8], before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]
-) -> npt.NDArray[np.uint8]:
-    """Carries colour from the RGB image to the fused one: the change of luma is added to R, G and B alike.
-
-    That equals replacing Y in YCbCr while Cb and Cr stay, without their rounding.
-
-    Args:
-        rgb: uint8 HxWx3.
-        before: Its luma, float32 HxW in 0..1.
-        after: The fused luma, likewise.
-
-    Returns:
-        uint8 HxWx3, clipped.
-    """
-    # Few calls on whole images: between any two of them another thread may take the interpreter away.
-    change = cv2.addWeighted(after, 255, before, -255, 0, dtype=cv2.CV_16S)  # rounded
-    return np.asarray(cv2.add(rgb, cv2.merge([change] * 3), dtype=cv2.CV_8U), np.uint8)
-
-
 class Fuser:
     """A fusion model behind the call `fuse`.
 
-    The network fuses luma Y = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) with the thermal image; `recolour` does
-    the rest.
+    The network fuses luma with the thermal image; the colour formula does the rest.
+
+    Args:
+        engine: Runs the network.
+        card: Its card.
+        colour: "standard", or "published" for the formula of SAGE's own code; see colour.py.
+
+    Raises:
+        ModelError: The card's tensors are not those of a fusion model.
+        ParameterError: No such colour formula.
     """
 
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, colour: str = "standard") -> None:
         if (card.inputs, card.outputs) != (FUSION_INPUTS, FUSION_OUTPUTS):
             raise ModelError(
                 f"model {card.name} takes {[t.name for t in card.inputs]} and gives {[t.name for t in card.outputs]}; "
@@ -56,6 +45,7 @@ class Fuser:
             )
         self.engine = engine
         self.card = card
+        self._colour = find_colour(colour)
         self._scratch: dict[str, npt.NDArray[Any]] = {}
 
     def fuse(self, rgb: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -72,8 +62,7 @@ class Fuser:
             ImageFormatError: The sizes differ or are too small for the network.
         """
         self._check(rgb.shape[:2] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb.shape, thermal)
-        luma = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-        return recolour(rgb, *self._run(luma, thermal))
+        return self._colour.recolour(rgb, *self._run(self._colour.luma(rgb), thermal))
 
     def fuse_luma(self, rgb_luma: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """What the network makes of one registered pair, before colour is carried over.
@@ -139,6 +128,7 @@ def load_fuser(
     threads: int = 0,
     spinning: bool = False,
     warm_up_size: tuple[int, int] = (480, 640),
+    colour: str = "standard",
 ) -> Fuser:
     """Finds, verifies, loads and warms a fusion model.
 
@@ -150,9 +140,11 @@ def load_fuser(
         threads: CPU threads inside an operator; 0 takes every core.
         spinning: Let idle threads spin.
         warm_up_size: Height and width of the warm-up pair.
+        colour: Formula for the colours of the fused image, "standard" or "published"; see colour.py.
 
     Raises:
         ModelError: The model is missing, damaged or no fusion model.
+        ParameterError: No such colour formula.
         EngineError: The device can't be had.
     """
     folder = find_model(model, models_path, task="fusion")
@@ -164,7 +156,7 @@ def load_fuser(
         threads=threads,
         spinning=spinning,
     )
-    fuser = Fuser(engine, folder.card)
+    fuser = Fuser(engine, folder.card, colour)
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
     fuser.fuse(np.zeros((*warm_up_size, 3), np.uint8), np.zeros(warm_up_size, np.uint8))
     return fuser

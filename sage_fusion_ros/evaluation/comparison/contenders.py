@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.errors import ImageFormatError
 from sage_fusion_ros.evaluation.comparison.sets import Item
-from sage_fusion_ros.pipeline.fuse import load_fuser, recolour
+from sage_fusion_ros.pipeline.colour import luma_of, recolour
+from sage_fusion_ros.pipeline.fuse import load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import read_rgb, read_thermal
@@ -108,11 +108,6 @@ def load_pair(item: Item) -> LoadedPair:
 def make_pair(key: str, rgb: npt.NDArray[np.uint8], thermal: Grey) -> LoadedPair:
     """A pair of a colour and an 8-bit thermal image, which is resized to the former."""
     return LoadedPair(key, rgb, luma_of(rgb), resize_to(thermal, *rgb.shape[:2]))
-
-
-def luma_of(rgb: npt.NDArray[np.uint8]) -> Grey:
-    """uint8 HxW, BT.601 full range, rounded as OpenCV rounds."""
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def load_contenders(specs: Iterable[ContenderSpec], luma: str) -> dict[str, Contender]:
