@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,13 @@ import numpy as np
 import torch
 import yaml
 
-from sage_fusion_ros.engines.card import ModelCard, sha256_of, write_card
+from sage_fusion_ros.engines.card import ModelCard
 from sage_fusion_ros.errors import ParameterError
-from sage_fusion_ros.networks.registry import build_network, count_parameters
+from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.training.checkpoint import load_checkpoint
-from sage_fusion_ros.training.loop import LOG
-from sage_fusion_ros.training.onnx_file import check_against_torch, interface_of, write_onnx
+from sage_fusion_ros.training.run_log import LOG
+from sage_fusion_ros.training.model_folder import write_model_folder
+from sage_fusion_ros.training.onnx_file import interface_of
 
 LOG_ROWS = 300
 _NOTES = {"description", "licence", "version", "training", "measured"}
@@ -43,7 +42,7 @@ def export_checkpoint(
         size: Height and width that the file shall fix, for the perception network; free when None.
 
     Raises:
-        ModelError: No checkpoint, or the ONNX file's results differ from the network's.
+        ModelError: No checkpoint, the ONNX file's results differ from the network's, or the folder can't be written to.
         ParameterError: The notes can't be read or have unknown keys, or a checkpoint is of another recipe.
     """
     state = load_checkpoint(checkpoint)
@@ -59,12 +58,6 @@ def export_checkpoint(
             f"its sides must be multiples of {network.size_multiple}"
         )
     rows = _read_log(checkpoint.parent / LOG)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "model.onnx"
-        write_onnx(network, file, size)
-        difference = check_against_torch(network, file, size=size)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, folder / "model.onnx")
     settings = dict(state["settings"])
     training = {
         **text.get("training", {}),
@@ -77,24 +70,17 @@ def export_checkpoint(
         **({"averaged_with": [_run_of(other) for other in others]} if others else {}),
         "settings": _plain(settings),
     }
-    card = ModelCard(
-        name=folder.resolve().name,
-        task=interface.task,
-        sha256=sha256_of(folder / "model.onnx"),
+    card = write_model_folder(
+        network,
+        folder,
         licence=str(text.get("licence", "not stated")),
         description=str(text.get("description", f"Trained by the recipe {state['recipe']}.")),
         version=str(text.get("version", "1")),
-        inputs=interface.inputs,
-        outputs=interface.outputs,
-        mask_classes=interface.mask_classes,
-        detection_classes=interface.detection_classes,
-        input_side=settings["perception"]["input_side"] if interface.task == "perception" else 0,
-        size_multiple=network.size_multiple,
-        parameters=count_parameters(network),
         training=training,
-        measured={**text.get("measured", {}), "onnx_against_torch_max_abs": float(f"{difference:.1e}")},
+        measured=text.get("measured", {}),
+        input_side=settings["perception"]["input_side"] if interface.task == "perception" else 0,
+        size=size,
     )
-    write_card(folder, card)
     if rows:
         _write_log(folder / "training_log.csv", rows)
     return card

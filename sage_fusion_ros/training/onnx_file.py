@@ -108,7 +108,7 @@ def check_against_torch(
         size: The height and width that the file fixes, if it does.
 
     Raises:
-        ModelError: The difference is above the tolerance, or a shape, type or range is wrong.
+        ModelError: The difference is above the tolerance, a shape, type or range is wrong, or values are no numbers.
     """
     interface = interface_of(network)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -126,6 +126,8 @@ def check_against_torch(
             outside = interface is FUSION and (result.min() < 0 or result.max() > 1)
             if result.shape != wanted.shape or result.dtype != np.float32 or outside:
                 raise ModelError(f"the exported model gives {result.dtype} {result.shape} for {shape}; not exported")
+            if not np.isfinite(wanted).all():
+                raise ModelError(f"the network gives values that are no numbers for {shape}; not exported")
             worst = max(worst, float((np.abs(result - wanted) / np.maximum(np.abs(wanted), 1)).max()))
         if not worst <= tolerance:
             raise ModelError(
