@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sage_fusion_ros.engines.card import CARD_NAME, ModelCard, read_card, sha256_of
@@ -27,6 +27,73 @@ def search_paths(extra: Iterable[str | Path] = ()) -> list[Path]:
 def list_models(extra: Iterable[str | Path] = ()) -> list[str]:
     """Names of all models that can be found, sorted."""
     return sorted({card.parent.name for folder in search_paths(extra) for card in folder.glob(f"*/{CARD_NAME}")})
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model folder as it lies there, whole or not.
+
+    Attributes:
+        folder: Where it is; its name is the model's.
+        card: None where there is no readable one.
+        size_bytes: Of all its files.
+        problem: Why it can't be used; empty when it can.
+        hidden_by: The folder that its name finds instead, in an earlier place; None when the name finds this one.
+    """
+
+    folder: Path
+    card: ModelCard | None
+    size_bytes: int
+    problem: str = ""
+    hidden_by: Path | None = None
+
+
+def survey_models(extra: Iterable[str | Path] = ()) -> list[FoundModel]:
+    """Every model folder in every place, in the order in which a name is looked up; each file's sha256 is compared.
+
+    Args:
+        extra: Folders searched before the package's own models/.
+
+    Raises:
+        ModelError: A place is no folder, or can't be read.
+    """
+    first: dict[str, Path] = {}
+    models = []
+    for place in _distinct(search_paths(extra)):
+        try:
+            folders = sorted(path for path in place.iterdir() if path.is_dir() and _looks_like_model(path))
+        except OSError as error:
+            raise ModelError(f"the models in {place} can't be listed: {error.strerror}") from error
+        for folder in folders:
+            models.append(replace(_survey(folder), hidden_by=first.get(folder.name)))
+            if (folder / CARD_NAME).is_file():
+                first.setdefault(folder.name, folder)
+    return models
+
+
+def _distinct(places: Iterable[Path]) -> list[Path]:
+    """The first of those that are the same folder under several names."""
+    distinct: dict[Path, Path] = {}
+    for place in places:
+        distinct.setdefault(place.resolve(), place)
+    return list(distinct.values())
+
+
+def _looks_like_model(folder: Path) -> bool:
+    return (folder / CARD_NAME).is_file() or any(folder.glob("*.onnx"))
+
+
+def _survey(folder: Path) -> FoundModel:
+    card, problem = None, ""
+    try:
+        card = read_card(folder)
+        find_model(folder.resolve(), task=None)
+    except ModelError as error:
+        problem = str(error)
+    except OSError as error:
+        problem = f"{error.filename} can't be read: {error.strerror}"
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return FoundModel(folder, card, size, problem)
 
 
 def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task: str | None = "fusion") -> ModelFolder:

@@ -79,7 +79,9 @@ class SageStudent(nn.Module):
 
 
 def load_published_student(path: Path) -> SageStudent:
-    """Reads a checkpoint of the authors' (or one of the same names), for teaching and comparison only.
+    """Reads a checkpoint of the authors' (or one of the same names), for teaching, import and comparison.
+
+    Nothing but tensors is unpickled, so that a file from anywhere can't run code.
 
     Args:
         path: A state dict of 121 tensors.
@@ -91,15 +93,32 @@ def load_published_student(path: Path) -> SageStudent:
         ModelError: The file is missing, unreadable, or holds no SAGE student.
     """
     if not path.is_file():
-        raise ModelError(f"no teacher at {path}; give --teacher the file of a SAGE student's weights")
+        raise ModelError(f"no file at {path}; the weights of a SAGE student are needed (checkpoints.pt of the authors)")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(f"{path} can't be read as a torch state dict: {error}") from error
+        # torch's own text is a page long and ends with how to run the code in the file.
+        raise ModelError(
+            f"{path} can't be read as a torch file of tensors alone ({type(error).__name__}); download it again, or "
+            "save the network's state_dict()"
+        ) from error
     network = SageStudent()
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} holds no SAGE student (121 tensors of the published names): {reason}") from error
+    if reason := _why_other(state, network.state_dict()):
+        raise ModelError(f"{path} holds no SAGE student (121 tensors of the published names): {reason}")
+    network.load_state_dict(state)
     return network.eval().requires_grad_(False)
+
+
+def _why_other(state: object, wanted: dict[str, Tensor]) -> str:
+    """What keeps a file's content from being the state dict of a network; empty when nothing does."""
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        if isinstance(state, dict) and {"recipe", "ema"} <= state.keys():
+            return "it is the checkpoint of a training run, which sage-fusion export turns into a model"
+        return "it is no plain state dict"
+    for what, names in (("lacks", wanted.keys() - state.keys()), ("also has", state.keys() - wanted.keys())):
+        if names:
+            return f"it {what} {len(names)} tensors, such as {min(map(str, names))}"
+    for name, tensor in wanted.items():
+        if state[name].shape != tensor.shape:
+            return f"{name} is {tuple(state[name].shape)} and not {tuple(tensor.shape)}"
+    return ""
