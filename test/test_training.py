@@ -16,9 +16,11 @@ from sage_fusion_ros.networks.sage import SageStudent
 from sage_fusion_ros.training.checkpoint import load_checkpoint
 from sage_fusion_ros.training.config import TrainSettings, read_settings
 from sage_fusion_ros.training.data import Batch, BatchSampler
-from sage_fusion_ros.training.loop import CHECKPOINT, LOG, Trainer, learning_rate
+from sage_fusion_ros.training.learner import SingleLearner, learning_rate
+from sage_fusion_ros.training.loop import CHECKPOINT, Trainer
 from sage_fusion_ros.training.pairs import load_pairs
 from sage_fusion_ros.training.recipes.build import build_recipe
+from sage_fusion_ros.training.run_log import LOG
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def teacher(tmp_path: Path) -> Path:
 def make_trainer(settings: TrainSettings, data: Path, out: Path, teacher: Path | None = None) -> Trainer:
     pairs = load_pairs([data], settings.split, settings.video_stride)
     sampler = BatchSampler(pairs, settings.batch, settings.crop, settings.augment, settings.seed)
-    return Trainer(settings, build_recipe(settings, teacher), sampler, out)
+    return Trainer(settings, SingleLearner(settings, build_recipe(settings, teacher)), sampler, out)
 
 
 @pytest.mark.parametrize("recipe", ["sage", "sage_fast"])

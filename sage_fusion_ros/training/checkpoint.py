@@ -9,16 +9,51 @@ from typing import Any
 import torch
 
 from sage_fusion_ros.errors import ModelError, ParameterError
+from sage_fusion_ros.training.config import TrainSettings
 
 FORMAT = 1
 _KEYS = {"format", "recipe", "step", "settings", "model", "ema", "optimiser", "torch_rng", "seconds"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Writes beside the old file first and then takes its place, so that a kill leaves one of the two whole."""
+    """Writes beside the old file, down to the disk, and then takes its place: a kill leaves one of the two whole.
+
+    Raises:
+        ModelError: It can't be written, as on a full disk. The old file is left as it was.
+    """
     beside = path.with_suffix(".partial")
-    torch.save({"format": FORMAT, **state}, beside)
-    os.replace(beside, path)
+    try:
+        with beside.open("wb") as stream:
+            torch.save({"format": FORMAT, **state}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch hides the reason of a failed write in a RuntimeError
+        beside.unlink(missing_ok=True)
+        earlier = f"the earlier {path.name} is whole" if path.is_file() else f"there is no earlier {path.name}"
+        raise ModelError(
+            f"the checkpoint {path} can't be written: {_reason(error)}; {earlier}. Make room, then go on with --resume"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, wherever it stands among the causes."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).splitlines()[0]
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name, too, outlives a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def load_checkpoint(path: Path, recipe: str | None = None) -> dict[str, Any]:
@@ -43,3 +78,29 @@ def load_checkpoint(path: Path, recipe: str | None = None) -> dict[str, Any]:
     if recipe is not None and state["recipe"] != recipe:
         raise ParameterError(f"checkpoint {path} is of the recipe '{state['recipe']}'; '{recipe}' was asked for")
     return state
+
+
+def differing_settings(stored: dict[str, Any], settings: TrainSettings) -> list[str]:
+    """Names of the settings, as in "perception.pool", that a checkpoint's run had otherwise.
+
+    A setting that the checkpoint does not know, since it is newer, counts as having had its default. The device is none
+    of them: a run may go on elsewhere.
+
+    Args:
+        stored: The checkpoint's.
+        settings: To compare.
+    """
+    defaults = TrainSettings(settings.recipe).as_dict()
+    return [name for name in _differing(stored, settings.as_dict(), defaults) if name != "device"]
+
+
+def _differing(stored: dict[str, Any], mine: dict[str, Any], defaults: dict[str, Any], within: str = "") -> list[str]:
+    names: list[str] = []
+    for key in sorted(stored.keys() | mine.keys()):
+        default = defaults.get(key)
+        theirs, ours = stored.get(key, default), mine.get(key)
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            names += _differing(theirs, ours, default if isinstance(default, dict) else {}, f"{within}{key}.")
+        elif theirs != ours:
+            names.append(f"{within}{key}")
+    return names

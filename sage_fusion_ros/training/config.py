@@ -64,7 +64,9 @@ class TrainSettings:
         recipe: "sage", "sage_fast" or "perception".
         seed: Of weights, crops and augmentation.
         steps: Optimiser steps in all.
-        batch, crop: Pairs a step, and the side of their square crops in pixels (a multiple of 32).
+        batch, crop: Pairs a micro-batch, and the side of their square crops in pixels (a multiple of 32).
+        accumulate: Micro-batches a step in each process, whose gradients are averaged.
+        device: "cpu", "cuda", or "auto": a GPU where there is one. A run may go on elsewhere than it began.
         learning_rate, learning_rate_end: AdamW's, from the first to the second along half a cosine.
         weight_decay: Share of the weights that a step at learning rate 1 would take off (Loshchilov and Hutter 2019).
         warmup_steps: Steps over which the learning rate rises from 0.
@@ -75,6 +77,8 @@ class TrainSettings:
         bf16_share: Leading share of the steps that computes in bfloat16 (about half the time on a CPU that has it).
         video_stride: Every how many frames of a video one is taken.
         checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
+        validate_every: Steps between validations, for recipes that have one; 0 for none.
+        patience: Validations in a row without a better score that end the run; 0 goes on to the last step.
         terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
         target: Settings of the recipe's target, by name; missing ones keep their defaults.
         reader, perception, split, augment: See there.
@@ -85,6 +89,8 @@ class TrainSettings:
     steps: int = 1000
     batch: int = 8
     crop: int = 160
+    accumulate: int = 1
+    device: str = "auto"
     learning_rate: float = 2e-3
     learning_rate_end: float = 1e-5
     weight_decay: float = 0.0
@@ -95,6 +101,8 @@ class TrainSettings:
     video_stride: int = 15
     checkpoint_every: int = 250
     log_every: int = 10
+    validate_every: int = 0
+    patience: int = 0
     terms: dict[str, float] = field(default_factory=dict)
     target: dict[str, Any] = field(default_factory=dict)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
@@ -103,9 +111,16 @@ class TrainSettings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "video_stride", "checkpoint_every", "log_every"):
+        for name in ("steps", "batch", "accumulate", "video_stride", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name in ("validate_every", "patience"):
+            if getattr(self, name) < 0:
+                raise ParameterError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        if self.patience and not self.validate_every:
+            raise ParameterError(f"patience is {self.patience}, but nothing is validated; give validate_every a value")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ParameterError(f"device is '{self.device}'; expected auto, cpu or cuda")
         if self.crop < 32 or self.crop % 32:
             raise ParameterError(f"crop is {self.crop}; expected a multiple of 32")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1 or not 0 <= self.batch_norm_share <= 1:

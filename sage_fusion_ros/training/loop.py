@@ -1,11 +1,9 @@
-"""The training loop: seeded, resumable to the bit, stopped cleanly by SIGINT."""
+"""The training loop: seeded, resumable to the bit on the CPU, stopped cleanly by SIGINT, on one process or several."""
 
 from __future__ import annotations
 
-import csv
-import math
+import copy
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,48 +12,74 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from sage_fusion_ros.errors import ParameterError
-from sage_fusion_ros.networks.registry import build_network
-from sage_fusion_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from sage_fusion_ros.training.best import Best
+from sage_fusion_ros.training.checkpoint import differing_settings, load_checkpoint, save_checkpoint
 from sage_fusion_ros.training.config import TrainSettings
-from sage_fusion_ros.training.recipes.base import Recipe
+from sage_fusion_ros.training.device import move
+from sage_fusion_ros.training.distributed import Group
+from sage_fusion_ros.training.learner import Learner, learning_rate
+from sage_fusion_ros.training.progress import Bar
+from sage_fusion_ros.training.run_log import LOG as LOG
+from sage_fusion_ros.training.run_log import RunLog
 
 CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
+BEST = "best.pt"
 
 
 class Trainer:
-    """One run: network, optimiser, running mean and step, and how they are saved.
+    """One run: steps, running mean of the weights, validation, log, and how it is saved and taken up again.
 
     Args:
         settings: Of the run.
-        recipe: Its loss.
-        sampler: Its batch for each step, counted from 0.
-        folder: Where checkpoint.pt and log.csv go.
+        learner: What a step does; built anew, of the same settings.
+        sampler: Its micro-batch for each number, counted from 0; see distributed for who does which.
+        folder: Where checkpoint.pt, best.pt and the logs go.
         notes: Plain values for the model card, such as the sets and the teacher.
+        group: The processes; one without it.
+        validate: Scores a network in eval mode, without gradients: values by name, the first of which is the score, and
+            lower is better. It is given the running mean of the weights, every `settings.validate_every` steps, in
+            process 0 alone.
+
+    Raises:
+        ParameterError: The settings ask for validation, and there is none.
     """
 
     def __init__(
         self,
         settings: TrainSettings,
-        recipe: Recipe,
+        learner: Learner,
         sampler: Callable[[int], Any],
         folder: Path,
         notes: dict[str, Any] | None = None,
+        group: Group | None = None,
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:
-        self.settings, self._recipe, self._sampler, self._folder = settings, recipe, sampler, folder
+        if settings.validate_every and validate is None:
+            raise ParameterError(
+                f"validate_every is {settings.validate_every}, but the recipe '{settings.recipe}' has no validation; "
+                "set it to 0"
+            )
+        self.settings, self._sampler, self._folder = settings, sampler, folder
+        self._learner, self._group, self._validate = learner, group or Group(), validate
         self._notes = notes or {}
-        torch.manual_seed(settings.seed)
-        self.network = build_network(settings.recipe).to(memory_format=torch.channels_last).train()
-        self._optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
         self._ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.step = 0
+        self.best = Best()
+        self._terms: dict[str, float] = {}
         self._seconds = 0.0
         self._stop = False
+
+    @property
+    def network(self) -> nn.Module:
+        """The network that is exported, as the last step left it."""
+        return self._learner.network
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the run has ended since its score gets no better."""
+        return 0 < self.settings.patience <= self.best.without
 
     def start_from(self, checkpoint: Path) -> None:
         """Starts from the weights of another run of the same recipe, for a second stage or for a user's own pairs.
@@ -63,91 +87,109 @@ class Trainer:
         Raises:
             ModelError, ParameterError: It is no checkpoint, or another recipe's.
         """
-        state = load_checkpoint(checkpoint, self.settings.recipe)
+        state = self._group.share(lambda: load_checkpoint(checkpoint, self.settings.recipe))
         self.network.load_state_dict(state["ema"])
-        self._ema = {key: value.clone() for key, value in state["ema"].items()}
+        self._ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         first = {"steps": state["step"], "seed": state["settings"]["seed"], "settings": state["settings"]}
         self._notes["first_stage"] = first
 
     def resume(self) -> None:
-        """Takes up the folder's checkpoint.
+        """Takes up the folder's checkpoint. Settings that are newer than it count as having had their defaults.
 
         Raises:
-            ModelError, ParameterError: There is none, it is damaged, of another recipe or of other settings.
+            ModelError, ParameterError: There is none, it is damaged, of another recipe, of other settings or of another
+                number of processes.
         """
-        state = load_checkpoint(self._folder / CHECKPOINT, self.settings.recipe)
-        mine = self.settings.as_dict()
-        differing = sorted(key for key in mine if state["settings"].get(key) != mine[key])
-        if differing:
+        state = self._group.share(lambda: load_checkpoint(self._folder / CHECKPOINT, self.settings.recipe))
+        if differing := differing_settings(state["settings"], self.settings):
             raise ParameterError(
                 f"the run in {self._folder} has other settings ({', '.join(differing)}); "
                 "resume it with its own, or start anew in another folder"
             )
-        self.network.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._ema = state["ema"]
+        if (processes := state.get("processes", 1)) != self._group.size:
+            raise ParameterError(
+                f"the run in {self._folder} is of {processes} processes, not {self._group.size}; resume it with as "
+                "many (torchrun --nproc_per_node), or give its checkpoint.pt to --start and another --out"
+            )
+        self._learner.load_state_dict(state)
+        self._ema = move(state["ema"], self._group.device)
         self.step, self._seconds, self._notes = state["step"], state["seconds"], state.get("notes", {})
+        self.best, self._terms = Best(**state.get("best", {})), state.get("terms", {})
         torch.set_rng_state(state["torch_rng"])
-        _cut_log(self._folder / LOG, self.step)
+        if "cuda_rng" in state and self._group.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self._group.device)
 
     def run(self, until: int | None = None) -> bool:
-        """Trains to the last step, or to `until`.
+        """Trains to the last step, or to `until`, or until patience ends.
 
         Returns:
             True when the run is finished, False when it was stopped before.
-        """
-        last = min(self.settings.steps, until if until is not None else self.settings.steps)
-        started = time.monotonic() - self._seconds
-        self._folder.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(
-            total=self.settings.steps, initial=self.step, desc=self.settings.recipe, unit="step", file=sys.stderr
-        )
-        with bar, _log_writer(self._folder / LOG) as log, self._interruptible():
-            while self.step < last and not self._stop:
-                terms = self._one_step()
-                self.step += 1
-                self._seconds = time.monotonic() - started
-                bar.update()
-                if self.step % self.settings.log_every == 0 or self.step == last:
-                    log(self.step, self._optimiser.param_groups[0]["lr"], terms, self._seconds)
-                    bar.set_postfix(loss=f"{sum(terms.values()):.4f}")
-                if self.step % self.settings.checkpoint_every == 0:
-                    self.save()
-        self.save()
-        return self.step >= self.settings.steps
 
-    def save(self) -> None:
-        """Writes checkpoint.pt."""
+        Raises:
+            ModelError: A checkpoint or the log can't be written.
+        """
+        settings = self.settings
+        last = min(settings.steps, until if until is not None else settings.steps)
+        started = time.monotonic() - self._seconds
+        log = self._open_log()
+        bar = Bar(
+            settings.recipe, self.step, settings.steps, settings.validate_every, settings.patience > 0, self._group.main
+        )
+        saved = None
+        try:
+            with self._interruptible():
+                while self.step < last and not self.out_of_patience and not self._group.any([self._stop])[0]:
+                    self._one_step()
+                    self._seconds = time.monotonic() - started
+                    if log and (self.step % settings.log_every == 0 or self.step == last):
+                        log.training(self.step, learning_rate(settings, self.step - 1), self._terms, self._seconds)
+                    bar.stepped(self._words())
+                    if settings.validate_every and self.step % settings.validate_every == 0:
+                        self._score(log)
+                        bar.validated()
+                    if self.step % settings.checkpoint_every == 0:
+                        self.save()
+                        saved = self.step
+            if saved != self.step:
+                self.save()
+        finally:
+            bar.close()
+            if log:
+                log.close()
+        return self.step >= settings.steps or self.out_of_patience
+
+    def save(self, name: str = CHECKPOINT) -> None:
+        """Writes a checkpoint into the folder, in process 0.
+
+        Raises:
+            ModelError: It can't be written; an earlier one of this name is left as it was.
+        """
+        if not self._group.main:
+            return
         state = {
             "recipe": self.settings.recipe,
             "step": self.step,
             "settings": self.settings.as_dict(),
-            "model": self.network.state_dict(),
             "ema": self._ema,
-            "optimiser": self._optimiser.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "seconds": self._seconds,
             "notes": self._notes,
+            "processes": self._group.size,
+            "best": self.best.as_dict(),
+            "terms": self._terms,
+            **self._learner.state_dict(),
         }
-        save_checkpoint(self._folder / CHECKPOINT, state)
+        if self._group.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self._group.device)
+        save_checkpoint(self._folder / name, state)
 
-    def _one_step(self) -> dict[str, float]:
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.step)
-        low_precision = self.step < self.settings.bf16_share * self.settings.steps
-        follow_batch = self.step < self.settings.batch_norm_share * self.settings.steps
-        for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.train(follow_batch)
-        with torch.autocast("cpu", torch.bfloat16, enabled=low_precision):
-            terms = self._recipe.terms(self.network, self._sampler(self.step))
-            loss = torch.stack(list(terms.values())).sum()
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
-        self._optimiser.step()
+    def _one_step(self) -> None:
+        numbers = self._group.indices(self.step, self.settings.accumulate)
+        batches = [move(self._sampler(number), self._group.device) for number in numbers]
+        # Terms that come in some steps only keep their last value in the log.
+        self._terms = {**self._terms, **self._learner.update(self.step, batches)}
         self._follow()
-        return {name: float(value.detach()) for name, value in terms.items()}
+        self.step += 1
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -158,6 +200,38 @@ class Trainer:
                 self._ema[key].lerp_(value, 1 - decay)
             else:
                 self._ema[key].copy_(value)
+
+    def _score(self, log: RunLog | None) -> None:
+        """Validates the running mean, and keeps it as best.pt where its score is the best so far."""
+        values = self._group.share(self._validated)
+        better = self.best.judge(self.step, next(iter(values.values())))
+        if log:
+            log.validation(self.step, values, self.best.score)
+        if better:
+            self.save(BEST)
+
+    def _validated(self) -> dict[str, float]:
+        assert self._validate is not None
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self._ema)
+        devices = [self._group.device] if self._group.device.type == "cuda" else []
+        # What validation draws at random does not change what training draws.
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            return {name: float(value) for name, value in self._validate(network.eval()).items()}
+
+    def _words(self) -> str:
+        words = f"loss={sum(self._terms.values()):.4f}"
+        if self.best.step:
+            words += f", best={self.best.score:.4f} at {self.best.step}"
+        if self.settings.patience:
+            words += f", patience {self.settings.patience - self.best.without}"
+        return words
+
+    def _open_log(self) -> RunLog | None:
+        if not self._group.main:
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return RunLog(self._folder, self.step)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -173,36 +247,3 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
-
-
-def learning_rate(settings: TrainSettings, step: int) -> float:
-    """Linear warm-up, then half a cosine from learning_rate to learning_rate_end at the last step."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    span = settings.learning_rate - settings.learning_rate_end
-    return settings.learning_rate_end + span * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@contextmanager
-def _log_writer(path: Path) -> Iterator:
-    """Appends rows (step, learning rate, loss, each term, seconds) to a CSV file."""
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-
-        def write(step: int, rate: float, terms: dict[str, float], seconds: float) -> None:
-            if stream.tell() == 0:
-                writer.writerow(["step", "learning_rate", "loss", *terms, "seconds"])
-            values = [f"{value:.6g}" for value in (rate, sum(terms.values()), *terms.values())]
-            writer.writerow([step, *values, f"{seconds:.1f}"])
-            stream.flush()
-
-        yield write
-
-
-def _cut_log(path: Path, step: int) -> None:
-    """Drops the rows a killed run wrote after its last checkpoint; they are about to be written again."""
-    if path.is_file():
-        rows = path.read_text(encoding="utf-8").splitlines()
-        kept = rows[:1] + [row for row in rows[1:] if row and int(row.split(",")[0]) <= step]
-        path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")

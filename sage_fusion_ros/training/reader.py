@@ -65,6 +65,10 @@ class Reader:
                 f"classes, which gives {(1, cells, 5 + COCO_CLASSES)}"
             )
 
+    def to(self, device: torch.device) -> None:
+        """Moves its weights."""
+        self._graph.to(device)
+
     def read(self, rgb: Tensor, side: int) -> Reading:
         """Looks at one image.
 
@@ -92,7 +96,7 @@ def decode_boxes(raw: Tensor, height: int, width: int) -> Tensor:
     for stride in STRIDES:
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
         grids.append(torch.stack([x, y, torch.full_like(x, stride)], dim=-1).view(-1, 3))
-    grid = torch.cat(grids).to(raw.dtype)
+    grid = torch.cat(grids).to(raw)
     centre, size = (raw[:, :2] + grid[:, :2]) * grid[:, 2:], raw[:, 2:].exp() * grid[:, 2:]
     return torch.cat([centre - size / 2, centre + size / 2], dim=1)
 
@@ -153,6 +157,10 @@ class ReaderTerm:
 
     def __init__(self, reader: Reader, sides: Sequence[int]) -> None:
         self._reader, self._sides = reader, tuple(sides)
+
+    def to(self, device: torch.device) -> None:
+        """Moves the reader."""
+        self._reader.to(device)
 
     def __call__(self, network: nn.Module, pairs: Sequence[WholePair]) -> Tensor:
         """Mean agreement over the pairs, a scalar; 0 is the best."""

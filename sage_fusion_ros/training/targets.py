@@ -76,7 +76,7 @@ class TargetSettings:
 
 def halve(image: Tensor) -> Tensor:
     """Half the size by the kernel (1, 3, 3, 1)/8 in both directions; (N, 1, H, W), H and W even."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=image.dtype) / 8
+    taps = image.new_tensor([1.0, 3.0, 3.0, 1.0]) / 8
     kernel = (taps[:, None] * taps[None, :])[None, None]
     return F.conv2d(F.pad(image, (1, 1, 1, 1), mode="replicate"), kernel, stride=2)
 

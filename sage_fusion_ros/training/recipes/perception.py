@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sage_fusion_ros.networks.perception import Perception
@@ -22,6 +23,9 @@ class PerceptionRecipe:
 
     def __init__(self, terms: dict[str, float]) -> None:
         self._weights = {**DEFAULT_TERMS, **terms}
+
+    def to(self, device: torch.device) -> None:
+        """See Recipe; nobody looks on."""
 
     def terms(self, network: nn.Module, batch: PerceptionBatch) -> dict[str, Tensor]:
         """See Recipe."""

@@ -31,6 +31,10 @@ class SageRecipe:
         self._teacher = teacher.to(memory_format=torch.channels_last)
         self._weights = {**DEFAULT_TERMS, **terms}
 
+    def to(self, device: torch.device) -> None:
+        """See Recipe."""
+        self._teacher.to(device)
+
     def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See Recipe; the batch's noise is shown to both, so that the student learns what the teacher does with it."""
         assert isinstance(network, SageStudent)

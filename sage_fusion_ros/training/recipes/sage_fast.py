@@ -5,6 +5,7 @@ A frozen detector may look on, so that what it sees in either camera stays reada
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +32,11 @@ class SageFastRecipe:
         self._target = target
         self._weights = {**DEFAULT_TERMS, **terms}
         self._reader = reader
+
+    def to(self, device: torch.device) -> None:
+        """See Recipe."""
+        if self._reader is not None:
+            self._reader.to(device)
 
     def terms(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See Recipe."""
