@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from sage_fusion_ros.sources.layouts import find_pairs
 from sage_fusion_ros.sources.open import open_source
 from sage_fusion_ros.sources.split import SplitSettings, training_names
 from sage_fusion_ros.sources.street.conditions import CONDITIONS
+from sage_fusion_ros.training.damage import DamageLog
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_SEEDS = (101, 102, 103)  # streets of their own: the demo's and the tests' is that of seed 0
@@ -47,38 +49,54 @@ class StoredPair:
     boxed: bool = False
 
 
-def load_pairs(roots: Sequence[Path], split: SplitSettings, video_stride: int) -> list[StoredPair]:
+def load_pairs(
+    roots: Sequence[Path], split: SplitSettings, video_stride: int, damage: DamageLog | None = None
+) -> list[StoredPair]:
     """Reads every pair that may be trained on.
 
     Args:
         roots: Folders of pairs, or of two folders of videos with equal names, or "synthetic" for the synthetic scene.
         split: What to leave out.
         video_stride: Every how many frames of a video one is taken.
+        damage: Leaves out and lists what can't be read, if it is told to; without it that is an error.
 
     Raises:
-        SourceError: A folder holds nothing, or nothing is left to train on.
+        SourceError: A folder holds nothing, an image can't be read, or nothing is left to train on.
     """
+    damage = damage or DamageLog()
     pairs: dict[str, StoredPair] = {}
     if Path(SYNTHETIC) in map(Path, roots):
         pairs.update(_load_synthetic())
     for root in (Path(root).resolve() for root in roots if Path(root) != Path(SYNTHETIC)):
         videos = _find_videos(root)
-        pairs.update(_load_videos(root, videos, split, video_stride) if videos else _load_images(root, split))
+        found = _load_videos(root, videos, split, video_stride, damage) if videos else _load_images(root, split, damage)
+        pairs.update(found)
     if not pairs:
-        raise SourceError(
-            f"nothing to train on in {', '.join(map(str, roots))}: the split of the settings leaves every pair out"
-        )
+        reason = "the split of the settings leaves every pair out"
+        if damage.entries:
+            reason = f"the split of the settings leaves out every pair that can be read ({damage.entries[0]})"
+        raise SourceError(f"nothing to train on in {', '.join(map(str, roots))}: {reason}")
     return [pairs[name] for name in sorted(pairs)]
 
 
-def _load_images(root: Path, split: SplitSettings) -> dict[str, StoredPair]:
+def _load_images(root: Path, split: SplitSettings, damage: DamageLog) -> dict[str, StoredPair]:
     paths = {f"{root.name}/{pair.name}": pair for pair in find_pairs(root).pairs}
     boxes = root / BOXES_FILE
     boxed = {Path(image.file_name).stem for image in read_boxes(boxes)} if boxes.is_file() else set()
-    return {
-        name: _store(name, read_rgb(paths[name].rgb), read_thermal(paths[name].thermal), Path(name).name in boxed)
-        for name in training_names(list(paths), split)
-    }
+
+    def load(name: str) -> StoredPair:
+        try:
+            rgb, thermal = read_rgb(paths[name].rgb), read_thermal(paths[name].thermal)
+        except SourceError as error:
+            raise SourceError(f"{error}; repair the file, or remove the pair from the set") from error
+        return _store(name, rgb, thermal, Path(name).name in boxed)
+
+    loaded = {}
+    for name in training_names(list(paths), split):
+        pair = damage.attempt(name, partial(load, name))
+        if pair is not None:
+            loaded[name] = pair
+    return loaded
 
 
 def load_rgb_only(root: Path) -> list[StoredPair]:
@@ -126,24 +144,32 @@ def _find_videos(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _load_videos(
-    root: Path, videos: dict[str, tuple[Path, Path]], split: SplitSettings, stride: int
+    root: Path, videos: dict[str, tuple[Path, Path]], split: SplitSettings, stride: int, damage: DamageLog
 ) -> dict[str, StoredPair]:
     pairs = {}
     for name in training_names(list(videos), split):
-        captures = [cv2.VideoCapture(str(path)) for path in videos[name]]
-        index = 0
+        pairs.update(damage.attempt(name, partial(_load_video, name, videos[name], stride)) or {})
+    return pairs
+
+
+def _load_video(name: str, paths: tuple[Path, Path], stride: int) -> dict[str, StoredPair]:
+    pairs = {}
+    captures = [cv2.VideoCapture(str(path)) for path in paths]
+    index = 0
+    try:
         while all(capture.grab() for capture in captures):
             if index % stride == 0:
                 (rgb_ok, bgr), (thermal_ok, thermal) = (capture.retrieve() for capture in captures)
                 if rgb_ok and thermal_ok:
                     frame = f"{name}/{index:06d}"
-                    grey = single_channel(thermal, str(videos[name][1]))
+                    grey = single_channel(thermal, str(paths[1]))
                     pairs[frame] = _store(frame, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), grey)
             index += 1
+    finally:
         for capture in captures:
             capture.release()
-        if index == 0:
-            raise SourceError(f"the videos {videos[name][0]} and {videos[name][1]} have no frame that can be read")
+    if index == 0:
+        raise SourceError(f"the videos {paths[0]} and {paths[1]} have no frame that can be read; repair or remove them")
     return pairs
 
 
