@@ -1,12 +1,12 @@
 """A frozen ONNX network as a torch module, so that a training can look through it: gradients pass, weights stay.
 
-Only what one-way convolutional detectors consist of is here. onnx2torch would do more, but needs torchvision, whose
-published builds fit one CUDA build of torch each.
+Only what one-way networks of images consist of is here (onnx_operators). onnx2torch would do more, but needs
+torchvision, whose published builds fit one CUDA build of torch each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from sage_fusion_ros.engines.base import Port
 from sage_fusion_ros.errors import ModelError
+from sage_fusion_ros.networks.onnx_operators import OPERATORS, Attributes
 
-Attributes = dict[str, Any]
+# What these take beside the image are sizes and limits, which are read as numbers.
+_READS_NUMBERS = ("Resize", "Pad", "Clip", "Range")
 
 
 class OnnxGraph(nn.Module):
@@ -27,117 +29,148 @@ class OnnxGraph(nn.Module):
 
     Height, width and batch may differ from the file's where the graph allows it, as a fully convolutional one does.
 
+    Attributes:
+        inputs: What the file takes and the outputs need, in the file's order.
+        gives: What the file itself gives.
+        outputs: Names of the tensors that are computed.
+
     Args:
-        path: The ONNX file, with one input and one output.
+        path: The ONNX file.
+        outputs: Names of the tensors wanted, inner ones too; nodes that none of them needs are left out, and may be of
+            any kind. None: the file's first output.
 
     Raises:
-        ModelError: The file can't be read or has an operator that is not known here.
+        ModelError: The file can't be read, has no such tensor, or needs an operator that is not known here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, outputs: Sequence[str] | None = None) -> None:
         super().__init__()
         try:
-            graph = onnx.load(str(path)).graph
+            model = onnx.load(str(path))
         except Exception as error:  # protobuf's and onnx's own, none of them public
             raise ModelError(f"the network {path} can't be read: {error}") from error
-        unknown = sorted({node.op_type for node in graph.node} - _OPERATORS.keys() - {"Constant"})
+        graph = model.graph
+        opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        constants |= {node.output[0]: _constant(node) for node in graph.node if node.op_type == "Constant"}
+        self._path = path
+        self.gives = tuple(map(_port, graph.output))
+        self.outputs = tuple(outputs) if outputs is not None else tuple(port.name for port in self.gives[:1])
+        nodes = _needed(path, graph, self.outputs)
+        used = {name for node in nodes for name in node.input}
+        self.inputs = tuple(_port(value) for value in graph.input if value.name in used - constants.keys())
+        unknown = sorted({_kind(node) for node in nodes} - OPERATORS.keys())
         if unknown:
             raise ModelError(
                 f"the network {path} has the operators {', '.join(unknown)}, which can't be trained through; known are "
-                f"{', '.join(_OPERATORS)}"
+                f"{', '.join(OPERATORS)}"
             )
-        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        for node in graph.node:
-            if node.op_type == "Constant":
-                constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-        self._names = {name: f"constant_{i}" for i, name in enumerate(constants)}
-        for name, buffer in self._names.items():
-            self.register_buffer(buffer, torch.from_numpy(np.array(constants[name])), persistent=False)
-        self._nodes: list[tuple[str, list[str], str, Attributes]] = [
-            (node.op_type, list(node.input), node.output[0], _attributes(node))
-            for node in graph.node
-            if node.op_type != "Constant"
-        ]
-        self._input = next(value.name for value in graph.input if value.name not in constants)
-        self._output = graph.output[0].name
+        self._nodes = [(node.op_type, list(node.input), list(node.output), _attributes(node, opset)) for node in nodes]
         self._last_use = {name: i for i, (_, inputs, _, _) in enumerate(self._nodes) for name in inputs}
+        numbers = {name for kind, inputs, _, _ in self._nodes if kind in _READS_NUMBERS for name in inputs[1:]}
+        self._numbers: dict[str, Tensor] = {}
+        self._names: dict[str, str] = {}
+        for name in [name for name in constants if name in self._last_use]:
+            tensor = _tensor(path, name, constants[name])
+            if tensor.is_floating_point() and name not in numbers:
+                self._names[name] = f"constant_{len(self._names)}"
+                self.register_buffer(self._names[name], tensor, persistent=False)
+            else:
+                self._numbers[name] = tensor
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The network's output for its input, float32 (N, 3, H, W) for a detector."""
+    def forward(self, *images: Tensor) -> Tensor:
+        """The first of the outputs.
+
+        Args:
+            images: What the file takes, float32 (N, 3, H, W) for a detector.
+
+        Raises:
+            ModelError: As for `tensors`.
+        """
+        return self.tensors(*images)[0]
+
+    def tensors(self, *images: Tensor) -> tuple[Tensor, ...]:
+        """All the outputs, in the order of their names.
+
+        Args:
+            images: What the file takes.
+
+        Raises:
+            ModelError: It does not take so many inputs, or none of these sizes.
+        """
+        found = {name: value for name, value in self.walk(*images) if name in self.outputs}
+        return tuple(found[name] for name in self.outputs)
+
+    def walk(self, *images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Name and value of every tensor, as they are computed; arguments and errors as for `tensors`."""
+        if len(images) != len(self.inputs):
+            names = ", ".join(port.name for port in self.inputs)
+            raise ModelError(f"the network {self._path} takes {names}; it was given {len(images)} inputs")
         values: dict[str, Tensor | None] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
+        values |= self._numbers
         values[""] = None  # an optional input that is left out
-        values[self._input] = image
-        for i, (kind, inputs, output, attributes) in enumerate(self._nodes):
-            values[output] = _OPERATORS[kind]([values[name] for name in inputs], attributes)
+        values |= {port.name: image for port, image in zip(self.inputs, images, strict=True)}
+        for i, (kind, inputs, outputs, attributes) in enumerate(self._nodes):
+            given = [values[name] for name in inputs]
+            try:
+                result = OPERATORS[kind](given, attributes)
+            except (ModelError, RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
+                shapes = ", ".join(str(tuple(x.shape)) for x in given if x is not None)
+                raise ModelError(
+                    f"the network {self._path} fails at {kind} '{outputs[0]}' of {shapes}, shown "
+                    f"{tuple(images[0].shape)}: {error}"
+                ) from error
             for name in inputs:
-                if name and self._last_use[name] == i and name not in self._names:
+                if self._last_use[name] == i and name:
                     values.pop(name, None)
-        result = values[self._output]
-        assert result is not None
-        return result
+            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+                if name in self._last_use:
+                    values[name] = value
+                yield name, value
 
 
-def _attributes(node: onnx.NodeProto) -> Attributes:
-    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+def _needed(path: Path, graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:
+    """The nodes that lead to some tensors; a graph lists each node after those it needs."""
+    wanted, missing = set(outputs), set(outputs)
+    nodes = []
+    for node in reversed(graph.node):
+        missing -= set(node.output)
+        if node.op_type != "Constant" and not wanted.isdisjoint(node.output):
+            nodes.append(node)
+            wanted |= set(node.input)
+    if missing:
+        last = ", ".join(node.output[0] for node in graph.node[-8:])
+        raise ModelError(f"the network {path} has no tensor {', '.join(sorted(missing))}; its last ones are {last}")
+    return nodes[::-1]
 
 
-def _padding(attributes: Attributes) -> tuple[int, int]:
-    pads = attributes.get("pads", [0, 0, 0, 0])
-    if pads[:2] != pads[2:]:
-        raise ModelError(f"padding {pads} differs from side to side, which can't be trained through")
-    return pads[0], pads[1]
+def _kind(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
-def _conv(inputs: list[Any], attributes: Attributes) -> Tensor:
-    image, weight, *bias = inputs
-    return F.conv2d(
-        image,
-        weight,
-        bias[0] if bias else None,
-        attributes.get("strides", (1, 1)),
-        _padding(attributes),
-        attributes.get("dilations", (1, 1)),
-        attributes.get("group", 1),
-    )
+def _attributes(node: onnx.NodeProto, opset: int) -> Attributes:
+    """Those of the file, and what some operators depend on besides."""
+    own = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    return {**own, "opset": opset, "outputs": len(node.output)}
 
 
-def _max_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
-    ceil = bool(attributes.get("ceil_mode", 0))
-    return F.max_pool2d(inputs[0], attributes["kernel_shape"], attributes["strides"], _padding(attributes), 1, ceil)
+def _constant(node: onnx.NodeProto) -> Any:
+    attribute = node.attribute[0]
+    if attribute.name == "value":
+        return numpy_helper.to_array(attribute.t)
+    value = np.array(onnx.helper.get_attribute_value(attribute))
+    return value.astype(np.float32) if value.dtype.kind == "f" else value
 
 
-def _resize(inputs: list[Any], attributes: Attributes) -> Tensor:
-    scales = [float(scale) for scale in inputs[2]]
-    nearest = attributes.get("mode") == b"nearest"
-    if not nearest or any(scale != round(scale) for scale in scales):
-        raise ModelError(f"a resize of mode {attributes.get('mode')!r} by {scales} can't be trained through")
-    return F.interpolate(inputs[0], scale_factor=tuple(scales[2:]), mode="nearest")
+def _tensor(path: Path, name: str, value: Any) -> Tensor:
+    try:
+        return torch.from_numpy(np.array(value))
+    except TypeError as error:
+        raise ModelError(f"the network {path} has '{name}' of a type that can't be trained through: {error}") from error
 
 
-def _slice(inputs: list[Any], _attributes: Attributes) -> Tensor:
-    data, starts, ends, axes, *steps = inputs
-    chosen = [slice(None)] * data.ndim
-    strides = steps[0].tolist() if steps else [1] * len(starts)
-    for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), strides, strict=True):
-        chosen[axis] = slice(start, min(end, data.shape[axis]), step)
-    return data[tuple(chosen)]
-
-
-def _reshape(inputs: list[Any], _attributes: Attributes) -> Tensor:
-    data, shape = inputs
-    return data.reshape([data.shape[i] if size == 0 else size for i, size in enumerate(shape.tolist())])
-
-
-_OPERATORS: dict[str, Callable[[list[Any], Attributes], Tensor]] = {
-    "Add": lambda inputs, _: inputs[0] + inputs[1],
-    "Concat": lambda inputs, attributes: torch.cat(inputs, dim=attributes["axis"]),
-    "Conv": _conv,
-    "MaxPool": _max_pool,
-    "Mul": lambda inputs, _: inputs[0] * inputs[1],
-    "Relu": lambda inputs, _: F.relu(inputs[0]),
-    "Reshape": _reshape,
-    "Resize": _resize,
-    "Sigmoid": lambda inputs, _: torch.sigmoid(inputs[0]),
-    "Slice": _slice,
-    "Transpose": lambda inputs, attributes: inputs[0].permute(attributes["perm"]),
-}
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    shape = tuple(axis.dim_value if axis.HasField("dim_value") else None for axis in tensor.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else "unknown"
+    return Port(value.name, str(dtype), shape)
