@@ -21,6 +21,10 @@ class SourceError(SageFusionError):
     """A folder, video or bag that can't be replayed."""
 
 
+class TrainingError(SageFusionError):
+    """A training run that can't go on."""
+
+
 class ParameterError(SageFusionError):
     """A parameter or argument outside what it may be."""
 

@@ -15,13 +15,18 @@ from sage_fusion_ros.sources.split import SplitSettings, read_split, training_na
 from sage_fusion_ros.training.config import read_settings
 from sage_fusion_ros.training.pairs import load_pairs
 
-RECIPES = ("sage", "sage_finish", "sage_fast")
+RECIPES = {
+    "sage": "sage",
+    "sage_distilled": "sage_distilled",
+    "sage_distilled_finish": "sage_distilled",
+    "sage_fast": "sage_fast",
+    "perception": "perception",
+}
 JUDGES = ("0111_1716", "0114_1609", "0115_1847")
 
 
 def recipe_split(project: Path, settings: str) -> SplitSettings:
-    recipe = "sage_fast" if settings == "sage_fast" else "sage"
-    return read_settings(project / "config" / "train" / f"{settings}.yaml", recipe).split
+    return read_settings(project / "config" / "train" / f"{settings}.yaml", RECIPES[settings]).split
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

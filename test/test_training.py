@@ -41,10 +41,10 @@ def make_trainer(settings: TrainSettings, data: Path, out: Path, teacher: Path |
     return Trainer(settings, SingleLearner(settings, build_recipe(settings, teacher)), sampler, out)
 
 
-@pytest.mark.parametrize("recipe", ["sage", "sage_fast"])
+@pytest.mark.parametrize("recipe", ["sage_distilled", "sage_fast"])
 def test_a_resumed_run_ends_with_the_same_bits(recipe: str, data: Path, teacher: Path, tmp_path: Path) -> None:
     settings = read_settings(write_settings(tmp_path / "s.yaml", recipe), recipe)
-    chosen = teacher if recipe == "sage" else None
+    chosen = teacher if recipe == "sage_distilled" else None
     assert make_trainer(settings, data, tmp_path / "whole", chosen).run()
     assert not make_trainer(settings, data, tmp_path / "parts", chosen).run(until=3)
     resumed = make_trainer(settings, data, tmp_path / "parts", chosen)
@@ -90,8 +90,8 @@ def test_sigint_saves_and_stops(data: Path, tmp_path: Path) -> None:
 
 
 def test_batch_norms_keep_their_running_mean_after_their_share(data: Path, teacher: Path, tmp_path: Path) -> None:
-    path = write_settings(tmp_path / "s.yaml", "sage", steps=4, batch_norm_share=0.5)
-    trainer = make_trainer(read_settings(path, "sage"), data, tmp_path / "run", teacher)
+    path = write_settings(tmp_path / "s.yaml", "sage_distilled", steps=4, batch_norm_share=0.5)
+    trainer = make_trainer(read_settings(path, "sage_distilled"), data, tmp_path / "run", teacher)
     means = []
     for until in (1, 2, 3, 4):
         trainer.run(until=until)
@@ -104,11 +104,11 @@ def test_batch_norms_keep_their_running_mean_after_their_share(data: Path, teach
 def test_a_second_stage_starts_from_the_firsts_exported_weights(
     data: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = write_settings(tmp_path / "s.yaml", "sage", steps=2)
-    command = ["train", "sage", "--config", str(config), "--data", str(data), "--teacher", str(teacher)]
+    config = write_settings(tmp_path / "s.yaml", "sage_distilled", steps=2)
+    command = ["train", "sage_distilled", "--config", str(config), "--data", str(data), "--teacher", str(teacher)]
     assert main([*command, "--out", str(tmp_path / "first")]) == 0
     first = tmp_path / "first" / CHECKPOINT
-    second = make_trainer(read_settings(config, "sage"), data, tmp_path / "second", teacher)
+    second = make_trainer(read_settings(config, "sage_distilled"), data, tmp_path / "second", teacher)
     second.start_from(first)
     weights = load_checkpoint(first)["ema"]
     assert all(torch.equal(value, weights[name]) for name, value in second.network.state_dict().items())
@@ -118,7 +118,7 @@ def test_a_second_stage_starts_from_the_firsts_exported_weights(
     fast = write_settings(tmp_path / "f.yaml", "sage_fast")
     wrong = ["train", "sage_fast", "--config", str(fast), "--data", str(data), "--start", str(first)]
     assert main([*wrong, "--out", str(tmp_path / "fourth")]) == 2
-    assert "recipe 'sage'; 'sage_fast' was asked for" in capsys.readouterr().err
+    assert "the network 'sage'; this run trains 'sage_fast'" in capsys.readouterr().err
 
 
 def test_training_lowers_the_loss(data: Path, tmp_path: Path) -> None:
@@ -199,12 +199,12 @@ def test_bad_settings_are_named(case: str, data: Path, tmp_path: Path, capsys: p
 
 
 def test_missing_data_teacher_and_settings_are_named(data: Path, teacher: Path, tmp_path: Path) -> None:
-    settings = read_settings(write_settings(tmp_path / "s.yaml", "sage"), "sage")
+    settings = read_settings(write_settings(tmp_path / "s.yaml", "sage_distilled"), "sage_distilled")
     with pytest.raises(SourceError, match="nowhere"):
         load_pairs([tmp_path / "nowhere"], settings.split, 1)
     with pytest.raises(ParameterError, match="--teacher"):
         build_recipe(settings, None)
-    with pytest.raises(ModelError, match="no teacher at"):
+    with pytest.raises(ModelError, match="no file at"):
         build_recipe(settings, tmp_path / "nothing.pt")
     with pytest.raises(ParameterError, match="no teacher; leave"):
         build_recipe(TrainSettings("sage_fast"), teacher)
@@ -215,8 +215,8 @@ def test_missing_data_teacher_and_settings_are_named(data: Path, teacher: Path, 
 def test_another_recipes_or_a_damaged_checkpoint_is_refused(data: Path, teacher: Path, tmp_path: Path) -> None:
     fast = read_settings(write_settings(tmp_path / "f.yaml", "sage_fast", steps=1), "sage_fast")
     make_trainer(fast, data, tmp_path / "run").run()
-    student = read_settings(write_settings(tmp_path / "s.yaml", "sage", steps=1), "sage")
-    with pytest.raises(ParameterError, match="recipe 'sage_fast'; 'sage' was asked for"):
+    student = read_settings(write_settings(tmp_path / "s.yaml", "sage_distilled", steps=1), "sage_distilled")
+    with pytest.raises(ParameterError, match="recipe 'sage_fast'; 'sage_distilled' was asked for"):
         make_trainer(student, data, tmp_path / "run", teacher).resume()
     with pytest.raises(ModelError, match="no checkpoint at"):
         make_trainer(fast, data, tmp_path / "empty").resume()

@@ -40,17 +40,26 @@ def held(*networks: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """A network that is only looked at keeps its buffers, such as running statistics, however often it is run."""
+    before = [buffer.detach().clone() for buffer in network.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(network.buffers(), before, strict=True):
+                buffer.copy_(value)
+
+
+@contextmanager
 def restored(network: nn.Module) -> Iterator[list[Tensor]]:
     """Gives the parameters as they are; whatever happens to them and to the buffers inside is taken back."""
     parameters = [parameter.detach().clone() for parameter in network.parameters()]
-    buffers = [buffer.detach().clone() for buffer in network.buffers()]
     try:
-        yield parameters
+        with statistics_kept(network):
+            yield parameters
     finally:
         _set(network, parameters)
-        with torch.no_grad():
-            for buffer, before in zip(network.buffers(), buffers, strict=True):
-                buffer.copy_(before)
 
 
 def hypergradient(

@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, recipe: str | None = None) -> dict[str, Any]:
         raise ModelError(f"{path} is no checkpoint of a training run")
     if recipe is not None and state["recipe"] != recipe:
         raise ParameterError(f"checkpoint {path} is of the recipe '{state['recipe']}'; '{recipe}' was asked for")
-    return state
+    return {"network": state["recipe"], **state}  # a recipe had one network, of its own name, before runs told it
 
 
 def differing_settings(stored: dict[str, Any], settings: TrainSettings) -> list[str]:

@@ -11,6 +11,7 @@ import yaml
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.split import SplitSettings
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
+from sage_fusion_ros.training.sage.settings import SageSettings
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class TrainSettings:
     """All settings of a run.
 
     Attributes:
-        recipe: "sage", "sage_fast" or "perception".
+        recipe: "sage", "sage_distilled", "sage_fast" or "perception".
         seed: Of weights, crops and augmentation.
         steps: Optimiser steps in all.
         batch, crop: Pairs a micro-batch, and the side of their square crops in pixels (a multiple of 32).
@@ -81,7 +82,7 @@ class TrainSettings:
         patience: Validations in a row without a better score that end the run; 0 goes on to the last step.
         terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
         target: Settings of the recipe's target, by name; missing ones keep their defaults.
-        reader, perception, split, augment: See there.
+        reader, perception, sage, split, augment: See there.
     """
 
     recipe: str
@@ -107,6 +108,7 @@ class TrainSettings:
     target: dict[str, Any] = field(default_factory=dict)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     perception: PerceptionSettings = field(default_factory=PerceptionSettings)
+    sage: SageSettings = field(default_factory=SageSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -125,6 +127,11 @@ class TrainSettings:
             raise ParameterError(f"crop is {self.crop}; expected a multiple of 32")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1 or not 0 <= self.batch_norm_share <= 1:
             raise ParameterError("ema_decay must be in 0..1 (1 excluded), bf16_share and batch_norm_share in 0..1")
+
+    @property
+    def network(self) -> str:
+        """Name of the network that is exported."""
+        return {"sage": self.sage.student, "sage_distilled": "sage"}.get(self.recipe, self.recipe)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and model cards."""
@@ -156,6 +163,7 @@ def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
     data["split"] = _section(SplitSettings, data.get("split"), f"{path}: split")
     data["reader"] = _section(ReaderSettings, data.get("reader"), f"{path}: reader")
     data["perception"] = _section(PerceptionSettings, data.get("perception"), f"{path}: perception")
+    data["sage"] = _section(SageSettings, data.get("sage"), f"{path}: sage")
     data["augment"] = _section(AugmentSettings, data.get("augment"), f"{path}: augment")
     return _section(TrainSettings, data, str(path))
 

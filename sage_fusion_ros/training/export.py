@@ -15,9 +15,9 @@ from sage_fusion_ros.engines.card import ModelCard
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.training.checkpoint import load_checkpoint
-from sage_fusion_ros.training.run_log import LOG
 from sage_fusion_ros.training.model_folder import write_model_folder
 from sage_fusion_ros.training.onnx_file import interface_of
+from sage_fusion_ros.training.run_log import LOG
 
 LOG_ROWS = 300
 _NOTES = {"description", "licence", "version", "training", "measured"}
@@ -37,18 +37,18 @@ def export_checkpoint(
         folder: Model folder; its name becomes the model's. Made where it is missing.
         notes: YAML files with what only people know: description, licence, version, training, measured. Sections of
             several files are joined; where two say something, the later one counts.
-        average_with: Checkpoints of the same recipe, of runs that started from one another; the plain mean of all their
-            weights is exported, which lies between what they are good at (Wortsman et al. 2022, model soups).
+        average_with: Checkpoints of the same network, of runs that started from one another; the plain mean of all
+            their weights is exported, which lies between what they are good at (Wortsman et al. 2022, model soups).
         size: Height and width that the file shall fix, for the perception network; free when None.
 
     Raises:
         ModelError: No checkpoint, the ONNX file's results differ from the network's, or the folder can't be written to.
-        ParameterError: The notes can't be read or have unknown keys, or a checkpoint is of another recipe.
+        ParameterError: The notes can't be read or have unknown keys, or a checkpoint is of another network.
     """
     state = load_checkpoint(checkpoint)
-    others = [load_checkpoint(path, state["recipe"]) for path in average_with]
+    others = [_load_other(path, state["network"]) for path in average_with]
     text = _join_notes(notes)
-    network = build_network(state["recipe"])
+    network = build_network(state["network"])
     network.load_state_dict(_mean([state["ema"], *(other["ema"] for other in others)]))
     network.eval()
     interface = interface_of(network)
@@ -84,6 +84,15 @@ def export_checkpoint(
     if rows:
         _write_log(folder / "training_log.csv", rows)
     return card
+
+
+def _load_other(path: Path, network: str) -> dict[str, Any]:
+    state = load_checkpoint(path)
+    if state["network"] != network:
+        raise ParameterError(
+            f"checkpoint {path} is of the network '{state['network']}'; it can't be averaged with one of '{network}'"
+        )
+    return state
 
 
 def _join_notes(paths: Sequence[Path]) -> dict[str, Any]:

@@ -39,6 +39,9 @@ class Learner(Protocol):
             The terms of the loss by name, for the log.
         """
 
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Takes the running mean of the weights of another run's checkpoint, and nothing of how it got there."""
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which the run goes on to the bit.
 
@@ -63,7 +66,7 @@ class SingleLearner:
     def __init__(self, settings: TrainSettings, recipe: Recipe, group: Group | None = None) -> None:
         self._settings, self._recipe, self._group = settings, recipe, group or Group()
         torch.manual_seed(settings.seed)
-        network = build_network(settings.recipe)
+        network = build_network(settings.network)
         self.network = network.to(self._group.device, memory_format=torch.channels_last).train()
         recipe.to(self._group.device)
         self._optimiser = torch.optim.AdamW(
@@ -87,6 +90,10 @@ class SingleLearner:
         nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_NORM)
         self._optimiser.step()
         return means
+
+    def start_from(self, state: dict[str, Any]) -> None:
+        """See Learner."""
+        self.network.load_state_dict(state["ema"])
 
     def state_dict(self) -> dict[str, Any]:
         """See Learner."""

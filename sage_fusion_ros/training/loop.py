@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.errors import ParameterError, TrainingError
 from sage_fusion_ros.training.best import Best
 from sage_fusion_ros.training.checkpoint import differing_settings, load_checkpoint, save_checkpoint
 from sage_fusion_ros.training.config import TrainSettings
@@ -21,7 +22,6 @@ from sage_fusion_ros.training.device import move
 from sage_fusion_ros.training.distributed import Group
 from sage_fusion_ros.training.learner import Learner, learning_rate
 from sage_fusion_ros.training.progress import Bar
-from sage_fusion_ros.training.run_log import LOG as LOG
 from sage_fusion_ros.training.run_log import RunLog
 
 CHECKPOINT = "checkpoint.pt"
@@ -82,13 +82,18 @@ class Trainer:
         return 0 < self.settings.patience <= self.best.without
 
     def start_from(self, checkpoint: Path) -> None:
-        """Starts from the weights of another run of the same recipe, for a second stage or for a user's own pairs.
+        """Starts from the weights of another run of the same network, for a second stage or for a user's own pairs.
 
         Raises:
-            ModelError, ParameterError: It is no checkpoint, or another recipe's.
+            ModelError, ParameterError: It is no checkpoint, or another network's.
         """
-        state = self._group.share(lambda: load_checkpoint(checkpoint, self.settings.recipe))
-        self.network.load_state_dict(state["ema"])
+        state = self._group.share(lambda: load_checkpoint(checkpoint))
+        if state["network"] != self.settings.network:
+            raise ParameterError(
+                f"checkpoint {checkpoint} is of the network '{state['network']}'; this run trains "
+                f"'{self.settings.network}'"
+            )
+        self._learner.start_from(state)
         self._ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         first = {"steps": state["step"], "seed": state["settings"]["seed"], "settings": state["settings"]}
         self._notes["first_stage"] = first
@@ -126,7 +131,7 @@ class Trainer:
             True when the run is finished, False when it was stopped before.
 
         Raises:
-            ModelError: A checkpoint or the log can't be written.
+            ModelError, TrainingError: A checkpoint can't be written; the log can't, or a loss is no number.
         """
         settings = self.settings
         last = min(settings.steps, until if until is not None else settings.steps)
@@ -168,6 +173,7 @@ class Trainer:
             return
         state = {
             "recipe": self.settings.recipe,
+            "network": self.settings.network,
             "step": self.step,
             "settings": self.settings.as_dict(),
             "ema": self._ema,
@@ -188,6 +194,11 @@ class Trainer:
         batches = [move(self._sampler(number), self._group.device) for number in numbers]
         # Terms that come in some steps only keep their last value in the log.
         self._terms = {**self._terms, **self._learner.update(self.step, batches)}
+        if lost := [name for name, value in self._terms.items() if not math.isfinite(value)]:
+            raise TrainingError(
+                f"at step {self.step + 1} the loss's {', '.join(lost)} is no finite number; nothing was saved since the "
+                f"last checkpoint in {self._folder}. Lower the learning rate, or set bf16_share to 0"
+            )
         self._follow()
         self.step += 1
 
@@ -230,7 +241,6 @@ class Trainer:
     def _open_log(self) -> RunLog | None:
         if not self._group.main:
             return None
-        self._folder.mkdir(parents=True, exist_ok=True)
         return RunLog(self._folder, self.step)
 
     @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sage_fusion_ros.errors import ModelError
+from sage_fusion_ros.errors import TrainingError
 
 LOG = "log.csv"
 VALIDATION = "validation.csv"
@@ -19,17 +19,18 @@ class RunLog:
     """Rows of figures by step, and TensorBoard's file where the package tensorboard is installed.
 
     Args:
-        folder: The run's.
+        folder: The run's; made where it is missing.
         step: Steps done so far. What a killed run wrote after its last checkpoint is dropped; it is about to be written
             again.
 
     Raises:
-        ModelError: A file can't be written, as on a full disk. So do the methods.
+        TrainingError: A file can't be written, as on a full disk. So do the methods.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._folder = folder
         with self._refusals():
+            folder.mkdir(parents=True, exist_ok=True)
             for name in (LOG, VALIDATION):
                 _cut(folder / name, step)
             self._board = _open_board(folder / TENSORBOARD, step)
@@ -71,7 +72,7 @@ class RunLog:
         try:
             yield
         except OSError as error:
-            raise ModelError(
+            raise TrainingError(
                 f"the log of the run in {self._folder} can't be written: {error.strerror or error}; its last "
                 "checkpoint, if there is one, is whole: make room and go on with --resume"
             ) from error
@@ -88,12 +89,19 @@ def _open_board(folder: Path, step: int) -> Any:
 def _append(path: Path, step: int, values: dict[str, float], last: dict[str, str]) -> None:
     """Adds a row. A figure that is new since the first row gets a column before the last ones, empty in older rows."""
     row = {"step": str(step), **{name: f"{value:.6g}" for name, value in values.items()}, **last}
-    columns = path.read_text(encoding="utf-8").splitlines()[0].split(",") if path.is_file() else []
+    columns = _columns(path)
     if new := [name for name in row if name not in columns]:
         columns = [*(name for name in columns if name not in last), *(name for name in new if name not in last), *last]
         _rewrite(path, columns)
     with path.open("a", newline="", encoding="utf-8") as stream:
-        csv.DictWriter(stream, columns).writerow(row)
+        csv.DictWriter(stream, columns, lineterminator="\n").writerow(row)
+
+
+def _columns(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as stream:
+        return stream.readline().strip().split(",")
 
 
 def _rewrite(path: Path, columns: list[str]) -> None:
@@ -102,16 +110,17 @@ def _rewrite(path: Path, columns: list[str]) -> None:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
 
 def _cut(path: Path, step: int) -> None:
-    """Drops the rows after a step, and before the first step the file."""
+    """Drops the rows after a step, and one that was cut off while it was written; before the first step the file."""
     if step == 0:
         path.unlink(missing_ok=True)
     elif path.is_file():
         rows = path.read_text(encoding="utf-8").splitlines()
-        kept = rows[:1] + [row for row in rows[1:] if row and int(row.split(",")[0]) <= step]
+        whole = [row for row in rows[1:] if row.count(",") == rows[0].count(",")]
+        kept = rows[:1] + [row for row in whole if int(row.split(",")[0]) <= step]
         path.write_text("".join(f"{row}\n" for row in kept), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The recipes by name."""
+"""The recipes of one network each, by name. `sage`, which trains two, is put together in training/sage."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.sage import load_published_student
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.reader import Reader, ReaderTerm
-from sage_fusion_ros.training.recipes import perception, sage, sage_fast
+from sage_fusion_ros.training.recipes import perception, sage_distilled, sage_fast
 from sage_fusion_ros.training.recipes.base import Recipe
 from sage_fusion_ros.training.targets import TargetSettings
 
-RECIPES = ("sage", "sage_fast", "perception")
+RECIPES = ("sage_distilled", "sage_fast", "perception")
 
 
 def build_recipe(
@@ -52,12 +52,14 @@ def build_recipe(
         if teacher is not None:
             raise ParameterError("the recipe 'perception' has no teacher; leave --teacher out")
         return perception.PerceptionRecipe(settings.terms)
-    if settings.recipe == "sage":
-        _check_names("terms", settings.terms, sage.DEFAULT_TERMS)
+    if settings.recipe == "sage_distilled":
+        _check_names("terms", settings.terms, sage_distilled.DEFAULT_TERMS)
         _check_names("target", settings.target, ())
         if teacher is None:
-            raise ParameterError("the recipe 'sage' is a distillation; give --teacher the published student's weights")
-        return sage.SageRecipe(load_published_student(teacher), settings.terms)
+            raise ParameterError(
+                "the recipe 'sage_distilled' has a teacher; give --teacher the published student's weights"
+            )
+        return sage_distilled.SageDistilledRecipe(load_published_student(teacher), settings.terms)
     if settings.recipe == "sage_fast":
         _check_names("terms", settings.terms, sage_fast.DEFAULT_TERMS)
         _check_names("target", settings.target, [f.name for f in fields(TargetSettings)])

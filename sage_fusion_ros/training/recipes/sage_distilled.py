@@ -1,4 +1,4 @@
-"""`sage`: distilled from the published student's outputs, with SAGE's own intensity and gradient terms.
+"""`sage_distilled`: the SAGE student, distilled from the published one's outputs, with SAGE's own picture terms.
 
 The teacher only ever gives pictures and features; its weights are neither copied nor a start. The teacher in turn was
 distilled by its authors from a network with SAM's priors, whose weights are not published.
@@ -17,7 +17,7 @@ from sage_fusion_ros.training.losses import directional_gradient, feature_cosine
 DEFAULT_TERMS = {"pixel": 10.0, "edges": 5.0, "features": 1.0, "sage": 0.02}
 
 
-class SageRecipe:
+class SageDistilledRecipe:
     """Loss: pixel L1 |F - R|, L1 of its gradients, 1 - cos of five features, and the SAGE student's own terms.
 
     Args:
@@ -25,7 +25,7 @@ class SageRecipe:
         terms: Weights of the four.
     """
 
-    name = "sage"
+    name = "sage_distilled"
 
     def __init__(self, teacher: SageStudent, terms: dict[str, float]) -> None:
         self._teacher = teacher.to(memory_format=torch.channels_last)
