@@ -17,6 +17,7 @@ from sage_fusion_ros.training.pairs import load_pairs
 
 RECIPES = {
     "sage": "sage",
+    "sage_small": "sage",
     "sage_distilled": "sage_distilled",
     "sage_distilled_finish": "sage_distilled",
     "sage_fast": "sage_fast",
