@@ -35,11 +35,13 @@ def choose_device(name: str, local_rank: int) -> torch.device:
 
 
 def move(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors on the device: a tensor, or dataclasses, tuples and lists of them; all else as it is."""
+    """A batch on the device: tensors, and dataclasses, dicts, tuples and lists of them; all else as it is."""
     if isinstance(batch, Tensor):
         return batch.to(device)
     if is_dataclass(batch) and not isinstance(batch, type):
         return replace(batch, **{f.name: move(getattr(batch, f.name), device) for f in fields(batch) if f.init})
+    if isinstance(batch, dict):
+        return {name: move(each, device) for name, each in batch.items()}
     if isinstance(batch, (tuple, list)):
         return type(batch)(move(each, device) for each in batch)
     return batch

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sage_fusion_ros.errors import ParameterError, TrainingError
+from sage_fusion_ros.errors import ModelError, ParameterError, TrainingError
 from sage_fusion_ros.training.best import Best
 from sage_fusion_ros.training.checkpoint import differing_settings, load_checkpoint, save_checkpoint
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.device import move
 from sage_fusion_ros.training.distributed import Group
+from sage_fusion_ros.training.interrupt import Interrupt
 from sage_fusion_ros.training.learner import Learner, learning_rate
 from sage_fusion_ros.training.progress import Bar
 from sage_fusion_ros.training.run_log import RunLog
@@ -69,7 +68,6 @@ class Trainer:
         self.best = Best()
         self._terms: dict[str, float] = {}
         self._seconds = 0.0
-        self._stop = False
 
     @property
     def network(self) -> nn.Module:
@@ -93,7 +91,7 @@ class Trainer:
                 f"checkpoint {checkpoint} is of the network '{state['network']}'; this run trains "
                 f"'{self.settings.network}'"
             )
-        self._learner.start_from(state)
+        _fill(self._learner.start_from, state, checkpoint)
         self._ema = {key: value.clone() for key, value in self.network.state_dict().items()}
         first = {"steps": state["step"], "seed": state["settings"]["seed"], "settings": state["settings"]}
         self._notes["first_stage"] = first
@@ -116,7 +114,7 @@ class Trainer:
                 f"the run in {self._folder} is of {processes} processes, not {self._group.size}; resume it with as "
                 "many (torchrun --nproc_per_node), or give its checkpoint.pt to --start and another --out"
             )
-        self._learner.load_state_dict(state)
+        _fill(self._learner.load_state_dict, state, self._folder / CHECKPOINT)
         self._ema = move(state["ema"], self._group.device)
         self.step, self._seconds, self._notes = state["step"], state["seconds"], state.get("notes", {})
         self.best, self._terms = Best(**state.get("best", {})), state.get("terms", {})
@@ -142,8 +140,9 @@ class Trainer:
         )
         saved = None
         try:
-            with self._interruptible():
-                while self.step < last and not self.out_of_patience and not self._group.any([self._stop])[0]:
+            # The first SIGINT ends the loop after the running step, in all processes.
+            with Interrupt() as interrupt:
+                while self.step < last and not self.out_of_patience and not self._group.any([interrupt.asked])[0]:
                     self._one_step()
                     self._seconds = time.monotonic() - started
                     if log and (self.step % settings.log_every == 0 or self.step == last):
@@ -196,8 +195,8 @@ class Trainer:
         self._terms = {**self._terms, **self._learner.update(self.step, batches)}
         if lost := [name for name, value in self._terms.items() if not math.isfinite(value)]:
             raise TrainingError(
-                f"at step {self.step + 1} the loss's {', '.join(lost)} is no finite number; nothing was saved since the "
-                f"last checkpoint in {self._folder}. Lower the learning rate, or set bf16_share to 0"
+                f"at step {self.step + 1} the loss's {', '.join(lost)} is no finite number; the last checkpoint in "
+                f"{self._folder} is from before. Lower the learning rate, or set bf16_share to 0"
             )
         self._follow()
         self.step += 1
@@ -243,17 +242,12 @@ class Trainer:
             return None
         return RunLog(self._folder, self.step)
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """SIGINT ends the loop after the running step; a second one ends it at once."""
 
-        def stop(_signal: int, _frame: object) -> None:
-            self._stop = True
-            signal.signal(signal.SIGINT, before)
-
-        before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, stop)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+def _fill(load: Callable[[dict[str, Any]], None], state: dict[str, Any], path: Path) -> None:
+    try:
+        load(state)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"checkpoint {path} holds other networks than this run's: {str(error).splitlines()[0]}; was it made by "
+            "another version, or with other settings?"
+        ) from error
