@@ -11,7 +11,18 @@ from catkin_pkg.package import parse_package
 KEYS = {"cv2": "python3-opencv", "jinja2": "python3-jinja2", "matplotlib": "python3-matplotlib",
         "numpy": "python3-numpy", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}  # fmt: skip
 # From pip, as README.md says: no key, or one that chooses for the user.
-FROM_PIP = {"onnx", "onnxruntime", "onnxscript", "pycocotools", "rosbags", "safetensors", "skimage", "sklearn", "torch"}
+FROM_PIP = {
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pycocotools",
+    "rosbags",
+    "safetensors",
+    "skimage",
+    "sklearn",
+    "torch",
+    "transformers",
+}
 # Autoware's and Foxglove's messages are used where they are installed and never asked for.
 OPTIONAL = {
     "autoware_internal_debug_msgs",

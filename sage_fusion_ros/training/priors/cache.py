@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -110,7 +111,7 @@ def write_masks(path: Path, masks: PairMasks) -> None:
     """
     stream = io.BytesIO()
     np.savez_compressed(stream, rgb=masks.packed_rgb.bits, thermal=masks.packed_thermal.bits)
-    beside = path.with_name(f"{path.stem}.{os.getpid()}.partial")
+    beside = path.with_name(f"{path.stem}.{secrets.token_hex(4)}.partial")  # several processes may share a cache
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:

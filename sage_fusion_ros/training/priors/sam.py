@@ -1,8 +1,8 @@
 """Masks by Segment Anything (Kirillov et al. 2023), as SAGE takes them: of each camera's image by itself.
 
-No SAM weights were at hand when this was written. What is proven is its code path, with a small SamModel of random
-weights, and the search itself, with a made-up network whose masks are known; how good the masks of real weights are,
-and that they are those of SAM's own tool, is not.
+No SAM weights were at hand when this was written, so only its code path is proven: the whole with a small SamModel of
+random weights, the search with a made-up network whose masks are known, and what is done to images and masks around the
+network against transformers' own image processor. How good the masks of real weights are is not, and CUDA has not run.
 """
 
 from __future__ import annotations

@@ -39,12 +39,14 @@ def load_sam(folder: Path) -> SamModel:
     """
     try:
         from transformers import SamConfig, SamModel
+        from transformers.utils.logging import disable_progress_bar
     except ModuleNotFoundError as error:
         raise ModelError(
             f"SAM needs {error.name}, which is not installed: pip install 'sage_fusion_ros[sam]'"
         ) from error
     folder = Path(folder).expanduser()
     weights = weight_files(folder)
+    disable_progress_bar()  # of loading, which takes a moment; the verb's own bar follows
     try:
         config = SamConfig.from_pretrained(folder, local_files_only=True)
         if weights[0].name == _TORCH:
@@ -66,7 +68,8 @@ def load_sam(folder: Path) -> SamModel:
     except Exception as error:  # transformers and safetensors raise many kinds for a damaged file
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"SAM in {folder} can't be read: {first_line}; copy the folder again") from error
-    wrong = [f"{len(info[kind])} {kind.removesuffix('_keys')}" for kind in info if info[kind]]
+    # What is there beyond SAM does no harm; what is not would be random, with a warning.
+    wrong = [f"{len(info[kind])} {kind}" for kind in info if kind != "unexpected_keys" and info[kind]]
     if wrong:
         raise ModelError(
             f"the weights in {folder} are not those that its config.json describes ({', '.join(wrong)}); copy it again"
