@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from sage_fusion_ros.engines.base import Port
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_operators import OPERATORS, Attributes
+from sage_fusion_ros.networks.onnx_operators import OPERATORS
+from sage_fusion_ros.networks.onnx_spatial import Attributes
 
 # What these take beside the image are sizes and limits, which are read as numbers.
 _READS_NUMBERS = ("Resize", "Pad", "Clip", "Range")
@@ -30,8 +31,9 @@ class OnnxGraph(nn.Module):
     Height, width and batch may differ from the file's where the graph allows it, as a fully convolutional one does.
 
     Attributes:
-        inputs: What the file takes and the outputs need, in the file's order.
-        gives: What the file itself gives.
+        path: The file.
+        inputs: What it takes and the outputs need, in its order.
+        gives: What it gives by itself.
         outputs: Names of the tensors that are computed.
 
     Args:
@@ -53,7 +55,7 @@ class OnnxGraph(nn.Module):
         opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         constants |= {node.output[0]: _constant(node) for node in graph.node if node.op_type == "Constant"}
-        self._path = path
+        self.path = path
         self.gives = tuple(map(_port, graph.output))
         self.outputs = tuple(outputs) if outputs is not None else tuple(port.name for port in self.gives[:1])
         nodes = _needed(path, graph, self.outputs)
@@ -105,7 +107,7 @@ class OnnxGraph(nn.Module):
         """Name and value of every tensor, as they are computed; arguments and errors as for `tensors`."""
         if len(images) != len(self.inputs):
             names = ", ".join(port.name for port in self.inputs)
-            raise ModelError(f"the network {self._path} takes {names}; it was given {len(images)} inputs")
+            raise ModelError(f"the network {self.path} takes {names}; it was given {len(images)} inputs")
         values: dict[str, Tensor | None] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
         values |= self._numbers
         values[""] = None  # an optional input that is left out
@@ -117,7 +119,7 @@ class OnnxGraph(nn.Module):
             except (ModelError, RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
                 shapes = ", ".join(str(tuple(x.shape)) for x in given if x is not None)
                 raise ModelError(
-                    f"the network {self._path} fails at {kind} '{outputs[0]}' of {shapes}, shown "
+                    f"the network {self.path} fails at {kind} '{outputs[0]}' of {shapes}, shown "
                     f"{tuple(images[0].shape)}: {error}"
                 ) from error
             for name in inputs:

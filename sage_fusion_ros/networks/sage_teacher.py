@@ -91,8 +91,8 @@ class SpatialTransformer(nn.Module):
         self.into = nn.Conv2d(width, width, 1)
         self.block = Block(width)
         self.out = nn.Conv2d(width, width, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, repository: Repository | None = None) -> tuple[Tensor, Repository]:
         """(N, width, h, w) to the same; and keys and values (N, h w, width)."""
@@ -171,12 +171,11 @@ class SageTeacher(nn.Module):
         self.down1, self.down2 = (nn.Conv2d(4 * width, width, 3, padding=1) for _ in range(2))
         self.up3, self.up4 = (_conv(4 * width, width) for _ in range(2))
         self.decode = nn.Sequential(_conv(5 * width, 4 * width), _conv(4 * width, 2 * width), _conv(2 * width, width))
-        self.picture = nn.Sequential(
-            _conv(width + half, width), _conv(width, half), _conv(half, quarter), _conv(quarter, 1)
-        )
+        last = _conv(quarter, 1)
+        self.picture = nn.Sequential(_conv(width + half, width), _conv(width, half), _conv(half, quarter), last)
         self.project = nn.ModuleList(nn.Conv2d(4 * width, channels, 1) for channels in feature_channels)
         # Mid-grey: a picture that starts below 0 would pass a hundredth of the gradient through the last activation.
-        nn.init.constant_(self.picture[-1][0].bias, 0.5)
+        nn.init.constant_(last.get_parameter("0.bias"), 0.5)
 
     def features(
         self, rgb_luma: Tensor, thermal: Tensor, rgb_masks: Tensor, thermal_masks: Tensor
