@@ -25,6 +25,7 @@ from sage_fusion_ros.training.device import choose_device, move
 from sage_fusion_ros.training.distributed import Group, gradients, joined
 from sage_fusion_ros.training.learner import draw_seeds
 from sage_fusion_ros.training.loop import CHECKPOINT
+from sage_fusion_ros.training.prefetch import Prefetched
 
 WORKER = Path(__file__).with_name("torchrun_worker.py")
 
@@ -148,6 +149,20 @@ def test_every_micro_batch_is_done_once_and_in_order(size: int, accumulate: int)
     for group in groups:
         mine = [number for step in range(3) for number in group.indices(step, accumulate)]
         assert [group.following(number, accumulate) for number in mine[:-1]] == mine[1:]
+
+
+def test_a_process_prepares_its_own_micro_batches_ahead_and_none_twice() -> None:
+    made: list[int] = []
+
+    def sampler(number: int) -> int:
+        made.append(number)
+        return number
+
+    group = Group(1, 2)
+    batches = Prefetched(sampler, lambda number: group.following(number, 2))
+    wanted = [number for step in range(3) for number in group.indices(step, 2)]
+    assert [batches(number) for number in wanted] == wanted
+    assert made[: len(wanted)] == wanted
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,13 @@ def test_tensorboard_has_the_figures_once_each_also_after_a_kill(tmp_path: Path)
         assert event.value == pytest.approx(float(row["square"]), rel=1e-4)
 
 
+def test_without_tensorboard_the_rest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    make_trainer(tmp_path, slope, validate_every=3).run()
+    assert not (tmp_path / TENSORBOARD).exists()
+    assert (len(rows(tmp_path / LOG)), len(rows(tmp_path / VALIDATION))) == (6, 2)
+
+
 def test_a_row_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     make_trainer(tmp_path).run(until=2)
     with (tmp_path / LOG).open("a") as stream:
