@@ -230,6 +230,19 @@ def test_the_packages_own_models(project: Path, name: str, shapes: list[tuple[in
     assert all(tensor.grad.abs().amax(dim=(0, 1)).gt(0).float().mean() > 0.9 for tensor in tensors)
 
 
+@pytest.mark.parametrize("name", ["perception", "sage"])
+def test_another_device_is_never_waited_for(project: Path, name: str) -> None:
+    """On the device "meta" tensors have shapes and no values: sizes that were computed there could not be read."""
+    path = project / "models" / name / "model.onnx"
+    graph = OnnxGraph(path, [port.name for port in OnnxGraph(path).gives])
+    images = [torch.zeros(1, port.shape[1], 64, 96) for port in graph.inputs]
+    shapes = [tuple(result.shape) for result in graph.tensors(*images)]
+    graph.to("meta")
+    results = graph.tensors(*(image.to("meta") for image in images))
+    assert [tuple(result.shape) for result in results] == shapes
+    assert all(result.device.type == "meta" for result in results)
+
+
 @pytest.mark.parametrize(("name", "white"), [("fastestdet_coco_352", 1.0), ("yolox_nano_coco_416", 255.0)])
 def test_published_detectors(shared_data: Path, name: str, white: float) -> None:
     path = shared_data.parent / "weights" / f"{name}.onnx"

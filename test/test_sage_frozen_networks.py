@@ -282,6 +282,17 @@ def test_classes_of_a_file_alone(tmp_path: Path) -> None:
         load_task_network(str(three), classes=["a", "a", "b"])
 
 
+def test_they_go_to_a_device(tmp_path: Path) -> None:
+    device = torch.device("meta")
+    sam = SamBlocks(write_sam(tmp_path / "sam"))
+    features = load_feature_network(str(write_backbone(tmp_path / "b.onnx")))
+    task = load_task_network("perception")
+    for network in (sam, features, task):
+        assert network.to(device) is network
+    weights = [*sam._layers.parameters(), *features._network._graph.buffers(), *task._network._graph.buffers()]
+    assert {weight.device for weight in weights} == {device}
+
+
 @pytest.mark.parametrize("load", [load_feature_network, load_task_network])
 def test_what_is_no_network_of_one_image(project: Path, tmp_path: Path, load: object) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx does not exist"):

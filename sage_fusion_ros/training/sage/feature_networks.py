@@ -50,6 +50,10 @@ class FeatureNetwork(Protocol):
         """
         ...
 
+    def to(self, device: torch.device) -> FeatureNetwork:
+        """Moves its weights to where the pictures will be; itself."""
+        ...
+
 
 class SamBlocks:
     """What the first two blocks of SAM's image encoder make of a picture, at a sixteenth of its size.
@@ -72,13 +76,9 @@ class SamBlocks:
         self.name = f"sam:{Path(folder).name} (blocks 1 and 2)"
         self.sha256 = folder_hash(folder)
         self._layers = nn.ModuleList([encoder.patch_embed.projection, *encoder.layers[:_SAM_BLOCKS]])
-        self._device = torch.device("cpu")
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """See FeatureNetwork; two maps (N, 768, H/16, W/16) with ViT-B, pixels beyond a whole patch are not seen."""
-        if image.device != self._device:
-            self._layers.to(image.device)
-            self._device = image.device
         embed, *blocks = self._layers
         maps = []
         with torch.autocast(image.device.type, enabled=False):
@@ -88,6 +88,11 @@ class SamBlocks:
                 x = x[0] if isinstance(x, tuple) else x  # transformers before 5 give a tuple
                 maps.append(x.permute(0, 3, 1, 2))  # (N, 768, H/16, W/16)
         return tuple(maps)
+
+    def to(self, device: torch.device) -> SamBlocks:
+        """See FeatureNetwork."""
+        self._layers.to(device)
+        return self
 
 
 class OnnxFeatures:
@@ -110,6 +115,11 @@ class OnnxFeatures:
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """See FeatureNetwork."""
         return self._network(image)
+
+    def to(self, device: torch.device) -> OnnxFeatures:
+        """See FeatureNetwork."""
+        self._network.to(device)
+        return self
 
 
 def backbone_tensors(file: NetworkFile) -> tuple[str, str]:

@@ -117,7 +117,7 @@ def probe_size(graph: OnnxGraph) -> tuple[int, int]:
 
 
 class FrozenNetwork:
-    """Shows pictures to a network; its weights follow them to their device. Always float32, also under autocast.
+    """Shows pictures to a network, always in float32, also under autocast.
 
     Attributes:
         sha256: Of the file.
@@ -136,7 +136,6 @@ class FrozenNetwork:
         self._graph = look_through(file, outputs)
         self._shown, self._multiple = shown, file.multiple
         self.sha256 = sha256_of(file.path)
-        self._device = torch.device("cpu")
         self._fixed, self._together, self.channels = self._limits()
 
     def _limits(self) -> tuple[tuple[int, int] | None, bool, tuple[int, ...]]:
@@ -162,6 +161,10 @@ class FrozenNetwork:
                 return (own if size == own else None), count == 2, tuple(shape[1] for shape in shapes)
         raise ModelError(f"the network {self._graph.path} can't be shown pictures of any size: {reason}")
 
+    def to(self, device: torch.device) -> None:
+        """Moves its weights to where the pictures will be."""
+        self._graph.to(device)
+
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """The maps that it was asked for.
 
@@ -172,9 +175,6 @@ class FrozenNetwork:
         Returns:
             float32 (N, C, h, w) each.
         """
-        if image.device != self._device:
-            self._graph.to(image.device)
-            self._device = image.device
         with torch.autocast(image.device.type, enabled=False):
             x = self._prepare(image.float())
             if self._together:

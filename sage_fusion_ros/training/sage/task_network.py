@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from sage_fusion_ros.errors import ModelError
@@ -58,6 +59,11 @@ class TaskNetwork:
             float32 (N, C, h, w) logits on the network's grid; differentiable in the picture.
         """
         return self._network(rgb)[0]
+
+    def to(self, device: torch.device) -> TaskNetwork:
+        """Moves its weights to where the pictures will be; itself."""
+        self._network.to(device)
+        return self
 
 
 def _numbered(count: int) -> tuple[str, ...]:
