@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network, count_parameters
@@ -35,6 +37,16 @@ def awake(network: nn.Module) -> nn.Module:
 def test_the_published_number_of_parameters_less_what_is_fixed_or_never_called() -> None:
     sobel, never_called = 18, 9 * 256 * 64 + 64
     assert count_parameters(SageTeacher()) == PARAMETERS == 2_787_043 - sobel - never_called == 2_639_505
+
+
+@pytest.mark.parametrize(("height", "width", "billions"), [(192, 256, 112.4), (480, 640, 1546)])
+def test_the_published_networks_multiply_adds(height: int, width: int, billions: float) -> None:
+    """Measured on the released code; attention grows with the square of the pixels, so two sizes tell layers apart."""
+    with torch.device("meta"):
+        network, inputs = SageTeacher(), [torch.empty(1, channels, height, width) for channels in (1, 1, 4, 4)]
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.features(*inputs)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(billions, rel=5e-4)
 
 
 def test_one_attention_serves_all_five_scales() -> None:
