@@ -11,6 +11,7 @@ import yaml
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.split import SplitSettings
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
+from sage_fusion_ros.training.priors.sam_settings import SamSettings
 from sage_fusion_ros.training.sage.settings import SageSettings
 
 
@@ -82,7 +83,7 @@ class TrainSettings:
         patience: Validations in a row without a better score that end the run; 0 goes on to the last step.
         terms: Weight of each loss term of the recipe; missing ones keep the recipe's default.
         target: Settings of the recipe's target, by name; missing ones keep their defaults.
-        reader, perception, sage, split, augment: See there.
+        reader, perception, sage, sam, split, augment: See there.
     """
 
     recipe: str
@@ -109,6 +110,7 @@ class TrainSettings:
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     perception: PerceptionSettings = field(default_factory=PerceptionSettings)
     sage: SageSettings = field(default_factory=SageSettings)
+    sam: SamSettings = field(default_factory=SamSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
@@ -164,6 +166,7 @@ def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
     data["reader"] = _section(ReaderSettings, data.get("reader"), f"{path}: reader")
     data["perception"] = _section(PerceptionSettings, data.get("perception"), f"{path}: perception")
     data["sage"] = _section(SageSettings, data.get("sage"), f"{path}: sage")
+    data["sam"] = _section(SamSettings, data.get("sam"), f"{path}: sam")
     data["augment"] = _section(AugmentSettings, data.get("augment"), f"{path}: augment")
     return _section(TrainSettings, data, str(path))
 

@@ -81,9 +81,9 @@ def build_problem(settings: TrainSettings, inputs: SageInputs, device: torch.dev
     features: FeatureNetwork | None = None
     task: TaskNetwork | None = None
     if inputs.feature_network:
-        features = load_feature_network(inputs.feature_network).to(device)
+        features = load_feature_network(inputs.feature_network)
     if inputs.task_network:
-        task = load_task_network(inputs.task_network).to(device)
+        task = load_task_network(inputs.task_network)
     torch.manual_seed(settings.seed)
     student = build_network(settings.network)
     teacher = SageTeacher(settings.sage.teacher_width, settings.sage.masks, student.feature_channels)
@@ -109,9 +109,10 @@ def load_data(
     """
     chosen, damage = settings.sage, DamageLog(settings.sage.skip_damaged, "sage.skip_damaged")
     pairs = load_pairs(roots, settings.split, settings.video_stride, damage)
-    prior = load_prior(inputs.prior or chosen.prior, roots, device=settings.device, threads=inputs.threads)
-    with tqdm(total=len(pairs), desc="masks", unit="pair", disable=not bar or prior.name == "none") as shown:
-        masks = find_masks(pairs, prior, inputs.masks, lambda done, _: shown.update(done - shown.n), damage)
+    spec = inputs.prior or chosen.prior
+    prior = load_prior(spec, roots, settings.sam, settings.device, threads=inputs.threads)
+    with _Bar(bar and prior.name != "none") as shown:
+        masks = find_masks(pairs, prior, inputs.masks, shown, damage)
     labels = {}
     if problem.task is not None:
         if not chosen.labels:
@@ -148,6 +149,26 @@ def load_data(
     notes = {"prior": prior.name, "pairs_with_masks": counts.pairs - counts.without_masks}
     notes |= {"held_back": len(held), "damaged": len(damage.entries)}
     return SageData(sampler, validation, training, [line, *damage.lines()], notes)
+
+
+class _Bar:
+    """Progress over masks; those that were kept from before do not count for the time that is left."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._bar: tqdm[Any] | None = None
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, initial=done, desc="masks", unit="pair", disable=not self._shown)
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
 
 def validation_of(
