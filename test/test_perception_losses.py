@@ -18,6 +18,7 @@ from sage_fusion_ros.training.perception.losses import (
     mask_loss,
     pairwise_iou,
 )
+from sage_fusion_ros.training.perception.relations import relation_gap
 
 SIDE = 64
 CENTRES = cell_centres(SIDE, SIDE, torch.zeros(1))
@@ -25,6 +26,7 @@ CENTRES = cell_centres(SIDE, SIDE, torch.zeros(1))
 
 def batch_of(boxes: list[list[float]], classes: list[int], confidence: list[float]) -> PerceptionBatch:
     return PerceptionBatch(
+        torch.zeros(1, 3, SIDE, SIDE),
         torch.zeros(1, 3, SIDE, SIDE),
         torch.zeros(1, SIDE // 4, SIDE // 4, dtype=torch.int64),
         torch.tensor([boxes]),
@@ -149,3 +151,27 @@ def test_named_and_nameless_pixels_share_the_loss() -> None:
     logits = torch.zeros(1, 19, 1, 2)
     mask = torch.tensor([[[0, NO_TRAFFIC]]])
     assert mask_loss(logits, mask).item() == pytest.approx((math.log(19) - math.log(11 / 19)) / 2)
+
+
+def test_what_is_as_alike_to_both_networks_costs_nothing_however_it_is_written() -> None:
+    torch.manual_seed(1)
+    teacher = torch.randn(2, 6, 8, 8)
+    turned, _ = torch.linalg.qr(torch.randn(6, 6))
+    student = torch.einsum("dc,nchw->ndhw", turned, 3 * teacher)
+    assert relation_gap(student, teacher).item() == pytest.approx(0, abs=1e-10)
+    assert relation_gap(torch.cat([student, student], 1), teacher).item() == pytest.approx(0, abs=1e-10)
+    assert relation_gap(torch.randn(2, 6, 8, 8), teacher).item() > 0.05
+
+
+def test_relations_are_learnt_by_features_of_another_size_and_number() -> None:
+    torch.manual_seed(2)
+    teacher = torch.randn(2, 5, 4, 4)
+    student = torch.randn(2, 12, 8, 8, requires_grad=True)
+    optimiser = torch.optim.Adam([student], lr=0.1)
+    first = relation_gap(student, teacher).item()
+    for _ in range(60):
+        optimiser.zero_grad()
+        gap = relation_gap(student, teacher)
+        gap.backward()
+        optimiser.step()
+    assert gap.item() < 0.2 * first

@@ -124,6 +124,16 @@ def test_an_interrupted_run_goes_on_with_the_same_pool_and_the_same_bits(
     assert all(torch.equal(whole["model"][name], parts["model"][name]) for name in whole["model"])
 
 
+def test_a_detector_s_features_can_be_hints(data: Path, detector: Path, tmp_path: Path) -> None:
+    given = {"terms": {"relations": 5.0}, "crop": 64, "steps": 2}
+    chosen = {**SMALL, "hint_tensors": ["s16_raw"]}
+    config = write_settings(tmp_path / "s.yaml", "perception", **{**given, "perception": chosen})
+    inputs = ["--data", str(data), "--detector", str(detector), "--out", str(tmp_path / "run")]
+    assert main(["train", "perception", "--config", str(config), *inputs]) == 0
+    header = (tmp_path / "run" / "log.csv").read_text().splitlines()[0]
+    assert "relations" in header.split(",")
+
+
 def test_pseudo_boxes_are_kept_and_those_of_other_detectors_refused(
     data: Path, detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,7 +227,7 @@ def test_image_mask_and_boxes_of_a_crop_stay_together(seed: int) -> None:
     mask[40:80, 60:100] = PERSON
     boxes = Boxes.of([((60, 40, 100, 80), "person", 1.0)])
     chosen = PerceptionSettings(input_side=160, smallest=0.7, largest=2.0)
-    sampler = CropSampler(OneSample(FusedSample(image, Labels(mask, boxes))), 1, 128, chosen, seed)
+    sampler = CropSampler(OneSample(FusedSample(image, Labels(mask, boxes), image)), 1, 128, chosen, seed)
     batch = sampler(0)
     assert batch.image.shape == (1, 3, 128, 128)
     assert batch.mask.shape == (1, 32, 32)
@@ -244,7 +254,7 @@ def test_the_boxes_of_a_mosaic_lie_on_what_they_are_of(seed: int) -> None:
     mask[40:80, 60:100] = PERSON
     boxes = Boxes.of([((60, 40, 100, 80), "person", 1.0)])
     chosen = PerceptionSettings(input_side=160, smallest=0.9, largest=1.1, mosaic=1.0)
-    batch = CropSampler(OneSample(FusedSample(image, Labels(mask, boxes))), 1, 256, chosen, seed)(0)
+    batch = CropSampler(OneSample(FusedSample(image, Labels(mask, boxes), image)), 1, 256, chosen, seed)(0)
     assert batch.image.shape == (1, 3, 256, 256)
     found = batch.confidence[0] > 0
     assert found.sum() == 4  # the window is as large as the image: each quarter has it whole

@@ -73,6 +73,26 @@ class Perception(nn.Module):
             mask logits (N, 19, H/4, W/4); distances (N, cells, 4) from each cell's centre to left, top, right and
             bottom in pixels; class logits (N, cells, 6); centres (cells, 2) in pixels.
         """
+        return self.read(image, *self.pyramid(image))
+
+    def read(self, image: Tensor, quarter: Tensor, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What both heads make of what `pyramid` gave; see heads."""
+        coarse = self.mask_head(self.mask_tower(levels[0]))  # (N, 19, H/8, W/8)
+        fine = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        mask = fine + self.mask_detail(quarter)  # (N, 19, H/4, W/4)
+        raw = [self.box_head[index](self.box_tower[index](level)) for index, level in enumerate(levels)]
+        distances = torch.cat(
+            [stride * F.softplus(each[:, :4].flatten(2)) for each, stride in zip(raw, STRIDES, strict=True)], dim=2
+        ).transpose(1, 2)  # (N, cells, 4)
+        logits = torch.cat([each[:, 4:].flatten(2) for each in raw], dim=2).transpose(1, 2)  # (N, cells, 6)
+        return mask, distances, logits, cell_centres(image.shape[2], image.shape[3], image)
+
+    def pyramid(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What both heads read.
+
+        Returns:
+            The first layer's features (N, 32, H/4, W/4), and those of the levels (N, 64, H/stride, W/stride).
+        """
         quarter = self.stem(image)  # (N, 32, H/4, W/4)
         features, x = [], quarter
         for stage in self.stages:
@@ -84,15 +104,7 @@ class Perception(nn.Module):
             if levels:
                 x = x + F.interpolate(levels[0], scale_factor=2.0, mode="nearest")
             levels.insert(0, self.smooth[index](x))  # (N, 64, H/stride, W/stride)
-        coarse = self.mask_head(self.mask_tower(levels[0]))  # (N, 19, H/8, W/8)
-        fine = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
-        mask = fine + self.mask_detail(quarter)  # (N, 19, H/4, W/4)
-        raw = [self.box_head[index](self.box_tower[index](level)) for index, level in enumerate(levels)]
-        distances = torch.cat(
-            [stride * F.softplus(each[:, :4].flatten(2)) for each, stride in zip(raw, STRIDES, strict=True)], dim=2
-        ).transpose(1, 2)  # (N, cells, 4)
-        logits = torch.cat([each[:, 4:].flatten(2) for each in raw], dim=2).transpose(1, 2)  # (N, cells, 6)
-        return mask, distances, logits, cell_centres(image.shape[2], image.shape[3], image)
+        return quarter, levels
 
 
 class _Block(nn.Module):

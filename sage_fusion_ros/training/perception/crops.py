@@ -21,8 +21,8 @@ _PADDING = 114
 _SEEN_SHARE = 0.35  # of a box that must lie in the crop; less of it is nobody's to recognise
 _SMALLEST_BOX = 5.0  # pixels of the crop, longer side
 
-# What was cut: float32 (crop, crop, 3) in 0..1, int64 (crop/4, crop/4), and the boxes in pixels of the crop.
-Crop = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], Boxes]
+# What was cut: image and RGB image, float32 (crop, crop, 3) in 0..1; mask, int64 (crop/4, crop/4); boxes in its pixels.
+Crop = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64], Boxes]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class PerceptionBatch:
 
     Attributes:
         image: float32 (N, 3, crop, crop) in 0..1.
+        rgb: Likewise, the same crops of the RGB images as they were before anything was disturbed.
         mask: int64 (N, crop/4, crop/4), Cityscapes train ids, 255 unknown.
         boxes: float32 (N, M, 4), corners in pixels of the crop; rows past an image's last box are 0.
         classes: int64 (N, M).
@@ -38,6 +39,7 @@ class PerceptionBatch:
     """
 
     image: Tensor
+    rgb: Tensor
     mask: Tensor
     boxes: Tensor
     classes: Tensor
@@ -62,25 +64,27 @@ class CropSampler:
         rng = np.random.default_rng([self._seed, 3, step])
         pool = self._pool.at(step)
         drawn = [self._draw(pool, rng) for _ in range(self._batch)]
-        images, masks, boxes = zip(*drawn, strict=True)
-        image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # (N, 3, crop, crop), channels last in memory
-        return PerceptionBatch(image, torch.from_numpy(np.stack(masks)), *_stack(boxes))
+        images, rgbs, masks, boxes = zip(*drawn, strict=True)
+        # (N, 3, crop, crop), channels last in memory
+        image, rgb = (torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2) for each in (images, rgbs))
+        return PerceptionBatch(image, rgb, torch.from_numpy(np.stack(masks)), *_stack(boxes))
 
     def _draw(self, pool: Sequence[FusedSample], rng: np.random.Generator) -> Crop:
         if rng.random() >= self._settings.mosaic:
             return self._cut(pool[int(rng.integers(len(pool)))], self._crop, 1.0, rng)
         half = self._crop // 2
         quarter = half // MASK_STRIDE
-        image = np.empty((self._crop, self._crop, 3), np.float32)
+        image, rgb = (np.empty((self._crop, self._crop, 3), np.float32) for _ in range(2))
         mask = np.empty((2 * quarter, 2 * quarter), np.int64)
         seen: list[Boxes] = []
         for row, column in np.ndindex(2, 2):
-            part, labels, boxes = self._cut(pool[int(rng.integers(len(pool)))], half, 0.5, rng)
+            part, rgb_part, labels, boxes = self._cut(pool[int(rng.integers(len(pool)))], half, 0.5, rng)
             top, left = row * half, column * half
             image[top : top + half, left : left + half] = part
+            rgb[top : top + half, left : left + half] = rgb_part
             mask[row * quarter : (row + 1) * quarter, column * quarter : (column + 1) * quarter] = labels
             seen.append(replace(boxes, xyxy=boxes.xyxy + np.array([left, top] * 2, np.float32)))
-        return image, mask, concatenate(seen)
+        return image, rgb, mask, concatenate(seen)
 
     def _cut(self, sample: FusedSample, crop: int, zoom: float, rng: np.random.Generator) -> Crop:
         settings = self._settings
@@ -96,15 +100,18 @@ class CropSampler:
         if mirror:
             matrix[0] = [-scale, 0, crop + left * scale]
         matrix[:, 2] += (scale - 1) / 2 * np.array([-1 if mirror else 1, 1]) - np.array([1 if mirror else 0, 0])
-        image = sample.image
-        if scale < 0.75:
-            image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)  # warpAffine does not average
         warp = {"dsize": (crop, crop), "borderMode": cv2.BORDER_CONSTANT}
-        shown = cv2.warpAffine(image, matrix, flags=cv2.INTER_LINEAR, borderValue=(_PADDING,) * 3, **warp)
+        pictures = []
+        for image in (sample.image, sample.rgb):
+            if scale < 0.75:
+                image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)  # warpAffine does not average
+            pictures.append(cv2.warpAffine(image, matrix, flags=cv2.INTER_LINEAR, borderValue=(_PADDING,) * 3, **warp))
+        shown, rgb = pictures
         mask = cv2.warpAffine(sample.labels.mask, matrix, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED, **warp)
         start = MASK_STRIDE // 2
         coarse = mask[start::MASK_STRIDE, start::MASK_STRIDE].astype(np.int64)
-        return _tint(shown, rng), coarse, _move(sample.labels.boxes, scale, left, top, mirror, crop)
+        plain = rgb.astype(np.float32) * np.float32(1 / 255)
+        return _tint(shown, rng), plain, coarse, _move(sample.labels.boxes, scale, left, top, mirror, crop)
 
     @staticmethod
     def _place(length: int, side: float, axis: int, boxes: Boxes, rng: np.random.Generator) -> float:

@@ -48,10 +48,17 @@ class LabelledPair:
 
 @dataclass(frozen=True)
 class FusedSample:
-    """image: uint8 HxWx3 RGB, what the network is shown; labels: of the same pixels."""
+    """One image of the pool.
+
+    Attributes:
+        image: uint8 HxWx3 RGB, what the network is shown.
+        labels: Of the same pixels.
+        rgb: uint8 HxWx3, what the RGB camera saw before anything was disturbed.
+    """
 
     image: Bytes
     labels: Labels
+    rgb: Bytes
 
 
 class FusedPool:
@@ -105,8 +112,8 @@ class FusedPool:
             labelled = self._pairs[int(rng.choice(len(self._pairs), p=self._chances))]
             rgb, thermal, labels = labelled.pair.rgb, labelled.pair.thermal, labelled.labels
             if labelled.rgb_only:
-                return FusedSample(self._show_rgb_only(rgb, thermal, rng), labels)
-        return FusedSample(self._show(rgb, thermal, rng), labels)
+                return FusedSample(self._show_rgb_only(rgb, thermal, rng), labels, rgb)
+        return FusedSample(self._show(rgb, thermal, rng), labels, rgb)
 
     def _show(self, rgb: Bytes, thermal: Bytes, rng: np.random.Generator) -> Bytes:
         """What the network is shown of a pair: fused after the cameras were disturbed, or one camera alone."""

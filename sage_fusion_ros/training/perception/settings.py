@@ -32,6 +32,8 @@ class PerceptionSettings:
         rgb_only: Names of data folders that hold RGB images alone, of anything: what is not a person or a vehicle there
             is learnt as such, and the boxes are what the detectors see. They are shown alone or with a dead thermal
             camera.
+        hint_tensors: Names of the tensors of the first detector that the term "relations" holds the network's features
+            against; empty: the last ones at an eighth and a sixteenth of the size on its way down.
         mosaic: Chance that a crop is put together from four, each at half the scale (Bochkovskiy et al. 2020).
     """
 
@@ -54,6 +56,7 @@ class PerceptionSettings:
     pseudo_floor: float = 0.1
     rgb_only: tuple[str, ...] = ()
     mosaic: float = 0.0
+    hint_tensors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.fusion or len(self.fusion) != len(self.fusion_shares) or min(self.fusion_shares) < 0:

@@ -13,6 +13,7 @@ from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.reader import Reader, ReaderTerm
 from sage_fusion_ros.training.recipes import perception, sage_distilled, sage_fast
 from sage_fusion_ros.training.recipes.base import Recipe
+from sage_fusion_ros.training.sage.feature_networks import load_feature_network
 from sage_fusion_ros.training.targets import TargetSettings
 
 RECIPES = ("sage_distilled", "sage_fast", "perception")
@@ -51,7 +52,11 @@ def build_recipe(
         _check_names("target", settings.target, ())
         if teacher is not None:
             raise ParameterError("the recipe 'perception' has no teacher; leave --teacher out")
-        return perception.PerceptionRecipe(settings.terms)
+        hints = None
+        if settings.terms.get("relations", 0.0) > 0:
+            tensors = ",".join(settings.perception.hint_tensors)
+            hints = load_feature_network(f"{detectors[0]}@{tensors}" if tensors else str(detectors[0]))
+        return perception.PerceptionRecipe(settings.terms, hints)
     if settings.recipe == "sage_distilled":
         _check_names("terms", settings.terms, sage_distilled.DEFAULT_TERMS)
         _check_names("target", settings.target, ())

@@ -8,33 +8,47 @@ from torch import Tensor, nn
 from sage_fusion_ros.networks.perception import Perception
 from sage_fusion_ros.training.perception.crops import PerceptionBatch
 from sage_fusion_ros.training.perception.losses import box_losses, mask_loss
+from sage_fusion_ros.training.perception.relations import relation_gap
+from sage_fusion_ros.training.sage.feature_networks import FeatureNetwork
 
-DEFAULT_TERMS = {"mask": 1.0, "scores": 1.0, "corners": 2.0}
+DEFAULT_TERMS = {"mask": 1.0, "scores": 1.0, "corners": 2.0, "relations": 0.0}
 
 
 class PerceptionRecipe:
     """Loss: cross-entropy of the mask, binary cross-entropy of the boxes' scores, 1 - GIoU of their corners.
 
+    Where "relations" has a weight, what is alike to a frozen detector shall be alike to the network (see relations).
+
     Args:
-        terms: Weights of the three.
+        terms: Weights of the four.
+        hints: The frozen detector's features, for the term "relations".
     """
 
     name = "perception"
 
-    def __init__(self, terms: dict[str, float]) -> None:
+    def __init__(self, terms: dict[str, float], hints: FeatureNetwork | None = None) -> None:
         self._weights = {**DEFAULT_TERMS, **terms}
+        self._hints = hints
 
     def to(self, device: torch.device) -> None:
-        """See Recipe; nobody looks on."""
+        """See Recipe; the hints follow the pictures."""
 
     def terms(self, network: nn.Module, batch: PerceptionBatch) -> dict[str, Tensor]:
         """See Recipe."""
         assert isinstance(network, Perception)
-        mask, distances, logits, centres = network.heads(batch.image)
+        quarter, levels = network.pyramid(batch.image)
+        mask, distances, logits, centres = network.read(batch.image, quarter, levels)
         scores, corners = box_losses(distances.float(), logits.float(), centres, batch)
         weight = self._weights
-        return {
+        terms = {
             "mask": weight["mask"] * mask_loss(mask.float(), batch.mask),
             "scores": weight["scores"] * scores,
             "corners": weight["corners"] * corners,
         }
+        if self._hints is not None:
+            half = len(batch.image) // 2 or 1  # half of the batch: the detector takes its time too
+            with torch.no_grad():
+                hints = self._hints(batch.rgb[:half])
+            gaps = [relation_gap(level[:half], hint) for hint in hints for level in levels[:2]]
+            terms["relations"] = weight["relations"] * torch.stack(gaps).mean()
+        return terms
