@@ -64,7 +64,9 @@ def build_sampler(
     fusers = [load_fuser(name, device="cpu", threads=threads) for name in settings.perception.fusion]
     scenes = _scenes() if synthetic and settings.perception.synthetic_share else []
     pool = FusedPool(labelled, scenes, fusers, settings.perception, settings.augment, settings.seed)
-    return CropSampler(pool, settings.batch, settings.crop, settings.perception, settings.seed), [*pairs, *lone]
+    hinted = max(1, settings.batch // 4) if settings.terms.get("relations", 0.0) > 0 else 0
+    sampler = CropSampler(pool, settings.batch, settings.crop, settings.perception, settings.seed, hinted)
+    return sampler, [*pairs, *lone]
 
 
 def _take(folders: Sequence[Path], names: Sequence[str]) -> tuple[list[Path], list[Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +32,8 @@ class PerceptionBatch:
 
     Attributes:
         image: float32 (N, 3, crop, crop) in 0..1.
-        rgb: Likewise, the same crops of the RGB images as they were before anything was disturbed.
+        rgb: float32 (n, 3, crop, crop), the same crops of the first n RGB images as they were before anything was
+            disturbed; n is the sampler's `hinted`.
         mask: int64 (N, crop/4, crop/4), Cityscapes train ids, 255 unknown.
         boxes: float32 (N, M, 4), corners in pixels of the crop; rows past an image's last box are 0.
         classes: int64 (N, M).
@@ -54,31 +56,38 @@ class CropSampler:
         batch, crop: Number and side of the crops.
         settings: Range of scales, and chance of a mosaic.
         seed: Of everything drawn.
+        hinted: How many of the crops come with the RGB image.
     """
 
-    def __init__(self, pool: FusedPool, batch: int, crop: int, settings: PerceptionSettings, seed: int) -> None:
+    def __init__(
+        self, pool: FusedPool, batch: int, crop: int, settings: PerceptionSettings, seed: int, hinted: int = 0
+    ) -> None:
         self._pool, self._batch, self._crop, self._settings, self._seed = pool, batch, crop, settings, seed
+        self._hinted = hinted
 
     def __call__(self, step: int) -> PerceptionBatch:
         """The batch of a step, counted from 0."""
         rng = np.random.default_rng([self._seed, 3, step])
         pool = self._pool.at(step)
-        drawn = [self._draw(pool, rng) for _ in range(self._batch)]
+        drawn = [self._draw(pool, rng, index < self._hinted) for index in range(self._batch)]
         images, rgbs, masks, boxes = zip(*drawn, strict=True)
         # (N, 3, crop, crop), channels last in memory
-        image, rgb = (torch.from_numpy(np.stack(each)).permute(0, 3, 1, 2) for each in (images, rgbs))
+        image = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        rgb = image[:0]
+        if self._hinted:
+            rgb = torch.from_numpy(np.stack(rgbs[: self._hinted])).permute(0, 3, 1, 2)
         return PerceptionBatch(image, rgb, torch.from_numpy(np.stack(masks)), *_stack(boxes))
 
-    def _draw(self, pool: Sequence[FusedSample], rng: np.random.Generator) -> Crop:
+    def _draw(self, pool: Sequence[FusedSample], rng: np.random.Generator, hinted: bool) -> Crop:
         if rng.random() >= self._settings.mosaic:
-            return self._cut(pool[int(rng.integers(len(pool)))], self._crop, 1.0, rng)
+            return self._cut(pool[int(rng.integers(len(pool)))], self._crop, 1.0, rng, hinted)
         half = self._crop // 2
         quarter = half // MASK_STRIDE
         image, rgb = (np.empty((self._crop, self._crop, 3), np.float32) for _ in range(2))
         mask = np.empty((2 * quarter, 2 * quarter), np.int64)
         seen: list[Boxes] = []
         for row, column in np.ndindex(2, 2):
-            part, rgb_part, labels, boxes = self._cut(pool[int(rng.integers(len(pool)))], half, 0.5, rng)
+            part, rgb_part, labels, boxes = self._cut(pool[int(rng.integers(len(pool)))], half, 0.5, rng, hinted)
             top, left = row * half, column * half
             image[top : top + half, left : left + half] = part
             rgb[top : top + half, left : left + half] = rgb_part
@@ -86,7 +95,7 @@ class CropSampler:
             seen.append(replace(boxes, xyxy=boxes.xyxy + np.array([left, top] * 2, np.float32)))
         return image, rgb, mask, concatenate(seen)
 
-    def _cut(self, sample: FusedSample, crop: int, zoom: float, rng: np.random.Generator) -> Crop:
+    def _cut(self, sample: FusedSample, crop: int, zoom: float, rng: np.random.Generator, hinted: bool) -> Crop:
         settings = self._settings
         height, width = sample.image.shape[:2]
         low, high = np.log(settings.smallest), np.log(settings.largest)
@@ -101,12 +110,10 @@ class CropSampler:
             matrix[0] = [-scale, 0, crop + left * scale]
         matrix[:, 2] += (scale - 1) / 2 * np.array([-1 if mirror else 1, 1]) - np.array([1 if mirror else 0, 0])
         warp = {"dsize": (crop, crop), "borderMode": cv2.BORDER_CONSTANT}
-        pictures = []
-        for image in (sample.image, sample.rgb):
-            if scale < 0.75:
-                image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)  # warpAffine does not average
-            pictures.append(cv2.warpAffine(image, matrix, flags=cv2.INTER_LINEAR, borderValue=(_PADDING,) * 3, **warp))
-        shown, rgb = pictures
+        shown, rgb = (
+            _warp(image, matrix, scale, crop) if wanted else np.zeros((crop, crop, 3), np.uint8)
+            for image, wanted in ((sample.image, True), (sample.rgb, hinted))
+        )
         mask = cv2.warpAffine(sample.labels.mask, matrix, flags=cv2.INTER_NEAREST, borderValue=UNLABELLED, **warp)
         start = MASK_STRIDE // 2
         coarse = mask[start::MASK_STRIDE, start::MASK_STRIDE].astype(np.int64)
@@ -123,6 +130,13 @@ class CropSampler:
             middle = (box[axis] + box[axis + 2]) / 2 + rng.uniform(-0.4, 0.4) * side
             return float(np.clip(middle - side / 2, 0, length - side))
         return float(rng.uniform(0, length - side))
+
+
+def _warp(image: npt.NDArray[np.uint8], matrix: npt.NDArray[np.float64], scale: float, crop: int) -> Any:
+    if scale < 0.75:
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)  # warpAffine does not average
+    border = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": (_PADDING,) * 3}
+    return cv2.warpAffine(image, matrix, (crop, crop), flags=cv2.INTER_LINEAR, **border)
 
 
 def _tint(image: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.float32]:

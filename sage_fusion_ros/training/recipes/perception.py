@@ -46,9 +46,8 @@ class PerceptionRecipe:
             "corners": weight["corners"] * corners,
         }
         if self._hints is not None:
-            half = len(batch.image) // 2 or 1  # half of the batch: the detector takes its time too
             with torch.no_grad():
-                hints = self._hints(batch.rgb[:half])
-            gaps = [relation_gap(level[:half], hint) for hint in hints for level in levels[:2]]
+                hints = self._hints(batch.rgb)
+            gaps = [relation_gap(level[: len(batch.rgb)], hint) for hint in hints for level in levels[:2]]
             terms["relations"] = weight["relations"] * torch.stack(gaps).mean()
         return terms
