@@ -31,6 +31,8 @@ setup(
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
         "bags": ["rosbags>=0.11"],
+        # Many bags on several machines (sage-fusion bag fuse --scheduler).
+        "cluster": ["distributed>=2024.1", "rosbags>=0.11"],
         "report": ["matplotlib", "jinja2"],
         "evaluate": ["scikit-image", "scikit-learn", "pycocotools", "jinja2"],
         "train": ["torch==2.13.0", "onnx", "onnxscript", "safetensors", "tensorboard"],
@@ -81,7 +83,10 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         *(
             share(folder)
-            for folder in ["launch", "config", "config/train", "config/eval", "models", *sorted(glob("models/*/"))]
+            for folder in [
+                *("launch", "config", "config/train", "config/eval", "models", *sorted(glob("models/*/"))),
+                "interfaces/vision_msgs/msg",  # what bags need to hold such messages, where no ROS is installed
+            ]
         ),
     ],
     zip_safe=False,

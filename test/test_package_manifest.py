@@ -12,6 +12,7 @@ KEYS = {"cv2": "python3-opencv", "jinja2": "python3-jinja2", "matplotlib": "pyth
         "numpy": "python3-numpy", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}  # fmt: skip
 # From pip, as README.md says: no key, or one that chooses for the user.
 FROM_PIP = {
+    "distributed",
     "onnx",
     "onnxruntime",
     "onnxscript",

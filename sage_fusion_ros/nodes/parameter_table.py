@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
+from typing import TYPE_CHECKING, Any
 
 from sage_fusion_ros.errors import ParameterError
+
+if TYPE_CHECKING:  # commands that work without ROS take the same parameters
+    from rcl_interfaces.msg import ParameterDescriptor
+    from rclpy.node import Node
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Spec:
 
     def descriptor(self) -> ParameterDescriptor:
         """What `ros2 param describe` shows. Ranges are for display: `coerce` checks them, bounds included."""
+        from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
         text = f"{self.description} [{self.unit}]" if self.unit else self.description
         descriptor = ParameterDescriptor(description=text, additional_constraints=self.range_text)
         if self.low is not None and self.high is not None:
@@ -103,6 +106,19 @@ class ParameterTable:
             ParameterError: A given parameter is unknown, of the wrong type or out of range; all of them are named.
         """
         given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
+        values = self.resolve(given)
+        for spec in self:
+            if spec.name in given:
+                node.undeclare_parameter(spec.name)
+            node.declare_parameter(spec.name, values[spec.name], spec.descriptor(), ignore_override=True)
+        return values
+
+    def resolve(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The values by name: what is given, checked, and the defaults for the rest.
+
+        Raises:
+            ParameterError: A given parameter is unknown, of the wrong type or out of range; all of them are named.
+        """
         foreign = ("use_sim_time", "start_type_description_service")
         problems = [
             self.unknown_text(name)
@@ -117,10 +133,6 @@ class ParameterTable:
                 problems.append(str(error))
         if problems:
             raise ParameterError("; ".join(problems))
-        for spec in self:
-            if spec.name in given:
-                node.undeclare_parameter(spec.name)
-            node.declare_parameter(spec.name, values[spec.name], spec.descriptor(), ignore_override=True)
         return values
 
     def unknown_text(self, name: str) -> str:

@@ -65,6 +65,15 @@ class ThermalNormaliser:
         """Black and white of the last frame in units after scale and offset; None where 8 bits passed unchanged."""
         return self._range
 
+    @property
+    def state(self) -> tuple[tuple[float, float] | None, int]:
+        """What the next frame depends on: the range and the stamp of the last one. Set it to go on from there."""
+        return self._range, self._stamp_ns
+
+    @state.setter
+    def state(self, state: tuple[tuple[float, float] | None, int]) -> None:
+        self._range, self._stamp_ns = state
+
     def __call__(self, image: npt.NDArray[Any], stamp_ns: int = 0) -> npt.NDArray[np.uint8]:
         """Normalises one frame.
 

@@ -20,6 +20,9 @@ from sage_fusion_ros.sources.base import CAMERAS, Camera, SourcePair, check_inde
 from sage_fusion_ros.sources.images import decode_file
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+# Stepping over a few messages is cheaper than a new search, which looks at the index of the whole file.
+_STEP_LIMIT = 32
 
 
 class BagSource:
@@ -76,8 +79,44 @@ class BagSource:
         Raises:
             SourceError: When the message can't be read as an image.
         """
-        image = self._tracks[camera].read(index)
-        return as_rgb(image) if camera == "rgb" else as_thermal(image)
+        return self.read_framed(camera, index)[0]
+
+    def read_framed(self, camera: Camera, index: int) -> tuple[npt.NDArray[Any], str]:
+        """One message of one camera as `read_camera` gives it, and the frame_id in its header.
+
+        Raises:
+            SourceError: When the message can't be read as an image.
+        """
+        image, frame_id = self._tracks[camera].read(index)
+        return as_rgb(image) if camera == "rgb" else as_thermal(image), frame_id
+
+    def received_ns(self, camera: Camera) -> list[int]:
+        """When each message of a camera was recorded, in nanoseconds, in that order."""
+        return self._tracks[camera].recorded
+
+    def camera_infos(self, camera: Camera) -> list[tuple[int, Any]]:
+        """The sensor_msgs/CameraInfo messages beside a camera's images, with the time of recording of each.
+
+        Their topic is found by the usual names: camera_info beside the image topic, or <image topic>_camera_info.
+
+        Raises:
+            SourceError: When such a topic can't be read.
+        """
+        topic = self._tracks[camera].topic
+        base = topic.name.rpartition("/")[0] if topic.compressed else topic.name
+        names = (f"{base.rpartition('/')[0]}/camera_info", f"{base}_camera_info")
+        typestore = _typestore()
+        with contextlib.closing(_open(Path(self.name))) as reader:
+            there = [c for c in reader.connections if c.topic in names and c.msgtype == _CAMERA_INFO]
+            if not there:
+                return []
+            try:
+                return [
+                    (recorded, typestore.deserialize_cdr(data, _CAMERA_INFO))
+                    for _, recorded, data in reader.messages(there)
+                ]
+            except Exception as error:  # the library raises errors of many kinds on damaged data
+                raise SourceError(f"'{self.name}': {there[0].topic} can't be read: {error}") from error
 
     def read(self, index: int) -> SourcePair:
         """RGB message `index` and the thermal message nearest in time; see PairSource."""
@@ -111,7 +150,7 @@ class _Track:
         self.topic = topic
         self.stamps: list[int] = []
         self.skipped: list[tuple[str, str]] = []
-        self._recorded: list[int] = []
+        self.recorded: list[int] = []
         self._path = path
         self._next = -1
         self._messages: Iterator[tuple[Any, int, bytes]] = iter(())
@@ -124,18 +163,20 @@ class _Track:
             self.close()
             raise
 
-    def read(self, index: int) -> npt.NDArray[Any]:
+    def read(self, index: int) -> tuple[npt.NDArray[Any], str]:
+        """A message as an image, and its frame_id."""
         check_index(index, len(self.stamps))
         name = f"{self._path}: {self.topic.name}, message {index}"
         try:
             data = self._data(index)
             message = self._typestore.deserialize_cdr(data, _COMPRESSED if self.topic.compressed else _RAW)
+            frame_id = str(message.header.frame_id)
             if not self.topic.compressed:
-                return decode(message)
+                return decode(message), frame_id
             image = decode_file(bytes(message.data), cv2.IMREAD_UNCHANGED, name)
             if image.ndim == 3:
-                return cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-            return image
+                image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+            return image, frame_id
         except SourceError:
             raise
         except ImageFormatError as error:
@@ -149,10 +190,13 @@ class _Track:
         self._reader.close()
 
     def _data(self, index: int) -> bytes:
-        if index != self._next:
-            recorded = self._recorded[index]
+        if 0 <= self._next < index <= self._next + _STEP_LIMIT:
+            for _ in range(index - self._next):
+                next(self._messages)
+        elif index != self._next:
+            recorded = self.recorded[index]
             self._messages = self._reader.messages(self._connections, start=recorded)
-            for _ in range(index - self._recorded.index(recorded)):
+            for _ in range(index - self.recorded.index(recorded)):
                 next(self._messages)
         self._next = index + 1
         return bytes(next(self._messages)[2])
@@ -164,7 +208,7 @@ class _Track:
                 stamp = _header_stamp(data)
                 unstamped += stamp == 0
                 self.stamps.append(stamp or recorded)
-                self._recorded.append(recorded)
+                self.recorded.append(recorded)
         except Exception as error:  # as above; what came before the damage is still good
             self.skipped.append(
                 (f"{self._path}: {self.topic.name}", f"unreadable after {len(self.stamps)} messages: {error}")

@@ -82,6 +82,10 @@ class VideoSource:
             single_channel(thermal, str(self._thermal.path))  # refuses false-colour videos
         return SourcePair(index, rgb, cv2.cvtColor(thermal, cv2.COLOR_BGR2GRAY))
 
+    def frame_times_ns(self) -> tuple[int, int]:
+        """When the RGB and the thermal frame read last are shown, from the start of each video, by its container."""
+        return self._rgb.time_ns, self._thermal.time_ns
+
     def stamps_ns(self, index: int) -> None:
         """Videos have a rate, but no recorded times."""
 
@@ -104,6 +108,7 @@ class _Video:
         self.capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         self.rate = float(self.capture.get(cv2.CAP_PROP_FPS))
         self.length = int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.time_ns = 0
         self._next = 0
         self._end = self.length
         if not self.capture.isOpened() or self.length < 1 or self.rate <= 0:
@@ -116,6 +121,7 @@ class _Video:
             found, frame = self.capture.read()
             if found:
                 self._next = index + 1
+                self.time_ns = round(self.capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
                 return frame
         # The header promised more frames than there are; remember where they end, so that nothing seeks there again.
         self._end = min(self._end, index)

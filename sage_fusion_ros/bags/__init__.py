@@ -1,0 +1,1 @@
+"""Bags made of recordings, and bags fused offline: rosbag2 written and read without ROS."""
