@@ -29,5 +29,9 @@ class ParameterError(SageFusionError):
     """A parameter or argument outside what it may be."""
 
 
+class CalibrationError(SageFusionError):
+    """A calibration file, CameraInfo or set of frames that can't say where thermal pixels lie in the RGB image."""
+
+
 class MetricError(SageFusionError):
     """Images that can't be scored together, or are too small for a metric."""

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.pipeline.fuse import Fuser
+from sage_fusion_ros.pipeline.registration import Registered, Registrar, resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.tint import tint_warm
 from sage_fusion_ros.pipeline.types import FramePair, FusionResult
@@ -54,6 +54,7 @@ class FusionPipeline:
         fuser: The fusion model.
         normaliser: Brings thermal images to 8 bits.
         thermal_tint: How strongly warm things are coloured, 0..1; see tint_warm. May change between two pairs.
+        registrar: Brings thermal into the RGB image's geometry; None: it is resized and nothing else.
         perceiver: Finds mask and boxes in the fused image; None: neither is computed.
         score_threshold: Least score of a box, 0..1. May change between two pairs.
         iou_threshold: Of two boxes of a class that overlap more than this, 0..1, the surer one stays. Likewise.
@@ -62,6 +63,7 @@ class FusionPipeline:
     fuser: Fuser
     normaliser: ThermalNormaliser
     thermal_tint: float = 0.0
+    registrar: Registrar | None = None
     perceiver: Perceiver | None = None
     score_threshold: float = 0.3
     iou_threshold: float = 0.65
@@ -75,14 +77,15 @@ class FusionPipeline:
 
         Raises:
             ImageFormatError: The pair is too small for the network.
+            CalibrationError: It can't be registered, and is not to go out then.
         """
         watch = Stopwatch()
         thermal = self.normaliser(pair.thermal.image, pair.thermal.stamp_ns)
         watch.lap("normalise")
-        rgb = pair.rgb.image
-        thermal = resize_to(thermal, rgb.shape[0], rgb.shape[1])
+        rgb = np.asarray(pair.rgb.image, np.uint8)
+        registered = self._register(thermal, *rgb.shape[:2])
         watch.lap("register")
-        fused = self.fuser.fuse(np.asarray(rgb, np.uint8), thermal)
+        fused = self._fuse(rgb, registered)
         watch.lap("fuse")
         mask, detections = None, None
         perceiver = self.perceiver
@@ -97,8 +100,9 @@ class FusionPipeline:
                 watch=watch,
             )
             watch.skip()
-        if (strength := self.thermal_tint) and wants.fused:
-            fused = tint_warm(fused, thermal, strength)
+        if (strength := self.thermal_tint) and wants.fused and registered.thermal is not None:
+            tinted = tint_warm(fused, registered.thermal, strength)
+            fused = registered.coverage.join(tinted, fused) if registered.coverage else tinted
             watch.lap("tint")
         return FusionResult(
             fused=fused,
@@ -106,8 +110,21 @@ class FusionPipeline:
             detections=detections,
             mask_classes=() if mask is None or perceiver is None else perceiver.mask_classes,
             detection_classes=() if detections is None or perceiver is None else perceiver.detection_classes,
+            thermal_valid=registered.valid(*rgb.shape[:2]),
             timings_ms=watch.laps_ms,
         )
+
+    def _register(self, thermal: npt.NDArray[np.uint8], height: int, width: int) -> Registered:
+        if self.registrar is None:
+            return Registered(resize_to(thermal, height, width))
+        return self.registrar(thermal, height, width)
+
+    def _fuse(self, rgb: npt.NDArray[np.uint8], registered: Registered) -> npt.NDArray[np.uint8]:
+        """The fused image where thermal reaches, the RGB image elsewhere."""
+        if registered.thermal is None:
+            return rgb
+        fused = self.fuser.fuse(rgb, registered.thermal)
+        return registered.coverage.join(fused, rgb) if registered.coverage else fused
 
 
 class Stopwatch:
@@ -130,12 +147,3 @@ class Stopwatch:
     def total_ms(self) -> float:
         """Milliseconds since the start."""
         return (time.perf_counter() - self._start) * 1e3
-
-
-def resize_to(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Brings a thermal image to the RGB image's size: area averaging down (no aliasing), bilinear up."""
-    if image.shape == (height, width):
-        return image
-    shrinks = image.shape[0] > height and image.shape[1] > width
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8)

@@ -84,6 +84,7 @@ class FusionResult:
         detections: Boxes, or None where no detection ran.
         mask_classes: Name of each id of the mask.
         detection_classes: Name of each class id of the detections.
+        thermal_valid: uint8 HxW, 255 where thermal reaches, 0 where RGB alone is shown; None: everywhere.
         timings_ms: Duration of each stage in milliseconds, by name.
     """
 
@@ -92,4 +93,5 @@ class FusionResult:
     detections: Detections | None = None
     mask_classes: tuple[str, ...] = ()
     detection_classes: tuple[str, ...] = ()
+    thermal_valid: npt.NDArray[np.uint8] | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Finds how a thermal image lies in an RGB image, although the two look unlike."""
