@@ -1,9 +1,8 @@
 """The messages of a bag are those of the node: its own builders fill the same fields with the same values."""
 
-from dataclasses import fields, is_dataclass
-
 import numpy as np
 import pytest
+from bag_files import assert_equal
 from message_packages import messages_of
 
 from sage_fusion_ros.bags import messages
@@ -11,7 +10,7 @@ from sage_fusion_ros.bags.typestore import CAMERA_INFO, DETECTIONS, IMAGE, LABEL
 from sage_fusion_ros.pipeline.types import Detections
 
 pytest.importorskip("rosbags")
-rclpy_serialization = pytest.importorskip("rclpy.serialization")
+pytest.importorskip("rclpy.serialization")
 STAMP = 1_700_000_000_987_654_321
 NO_BOXES = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 CLASSES = ("car", "person", "bicycle")
@@ -26,23 +25,6 @@ def ros_header(frame_id="camera"):
     from sage_fusion_ros.nodes.messages import ns_to_stamp
 
     return Header(stamp=ns_to_stamp(STAMP), frame_id=frame_id)
-
-
-def assert_equal(ours, theirs, kind):
-    """Both as they come over the wire, field by field; the bytes between two fields mean nothing."""
-    wire, store = rclpy_serialization.serialize_message(theirs), typestore()
-    data = bytes(store.serialize_cdr(ours, kind))
-    assert len(data) == len(wire)
-    assert plain(store.deserialize_cdr(data, kind)) == plain(store.deserialize_cdr(wire, kind))
-
-
-def plain(value):
-    """A message as dictionaries and lists."""
-    if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return [plain(item) for item in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sage_fusion_ros.bags.job import FuseJob
 from sage_fusion_ros.bags.many import ATTEMPTS, Result
 from sage_fusion_ros.errors import SageFusionError
 
-_CONNECT_S = 30
+CONNECT_S = 30
 
 
 def fuse_on_cluster(
@@ -38,7 +38,7 @@ def fuse_on_cluster(
     except ImportError as error:
         raise SageFusionError("--scheduler needs Dask: pip install 'sage_fusion_ros[cluster]'") from error
     try:
-        client = Client(scheduler, timeout=_CONNECT_S)
+        client = Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
         raise SageFusionError(f"no Dask scheduler answers at '{scheduler}': {error}") from error
     results: dict[Any, Result] = {}

@@ -109,7 +109,7 @@ def _fuse(job: FuseJob, identity: dict[str, Any], work: WorkFolder, progress: Pr
             raise SourceError(
                 f"'{job.bag}': none of {len(source)} images on {source.topic('rgb')} has a partner on "
                 f"{source.topic('thermal')} within {job.pairing.max_dt_ns / 1e6:g} ms; set pairing.thermal_offset_ms "
-                "or pairing.max_dt_ms"
+                "or pairing.max_dt_ms, or pairing.hold_ms where the two were recorded at different times"
             )
         fuser, perceiver = _load(job, stack)
         classes = (perceiver.mask_classes, perceiver.detection_classes) if perceiver else ((), ())

@@ -82,7 +82,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.job, self.attempt = job, attempt
         self.pipe, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_work, args=(job, restart, theirs), daemon=True)
+        name = f"fuse {job.bag}"
+        self._process = context.Process(target=_work, args=(job, restart, theirs), name=name, daemon=True)
         self._process.start()
         theirs.close()  # so that its end is seen when the process is gone
 
