@@ -101,7 +101,7 @@ def each_camera(given: dict[str, str]) -> list[dict[str, str]]:
     if len(names) > 1:
         shared = [f"{name}_topic" for name in OUTPUTS if is_shared(given[f"{name}_topic"])]
         if shared:
-            raise ValueError(f"{', '.join(shared)} would be one topic of all cameras: put {CAMERA} into the name")
+            raise ValueError(f"{', '.join(shared)} would be one topic of all cameras: put {{camera}} into the name")
     namespace = given["namespace"]
     if CAMERA not in namespace:
         namespace = f"{namespace.rstrip('/')}/{CAMERA}" if namespace else CAMERA
@@ -110,7 +110,7 @@ def each_camera(given: dict[str, str]) -> list[dict[str, str]]:
         if not all(re.fullmatch(r"[A-Za-z_]\w*", token) for token in own["namespace"].strip("/").split("/")):
             raise ValueError(
                 f"'{own['namespace']}' is no namespace: its parts are letters, digits and _, no digit first; "
-                f"cameras that are numbers need one such as namespace:=camera{CAMERA}"
+                "cameras that are numbers need one such as namespace:=camera{camera}"
             )
     return filled
 
