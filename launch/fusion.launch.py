@@ -149,7 +149,7 @@ def fusion(given: dict[str, str]) -> Node:
         ros_arguments=["--log-level", given["log_level"]],
         additional_env=fast_dds_profile(),  # the fused image is a large one too
         respawn=given["respawn"] == "true",
-        respawn_delay=float(given["respawn_delay"]),
+        respawn_delay=number("respawn_delay", given),
         output="screen",
     )
 
@@ -172,6 +172,14 @@ def rviz(given: dict[str, str], around: str) -> Node:
         ],
         parameters=typed({"use_sim_time": True}) if given["use_sim_time"] == "true" else [],
     )
+
+
+def number(name: str, given: dict[str, str]) -> float:
+    """An argument that holds a number."""
+    try:
+        return float(given[name])
+    except ValueError:
+        raise ValueError(f"{name} is '{given[name]}'; expected a number") from None
 
 
 def mapping(name: str, given: dict[str, str]) -> dict[str, Any]:

@@ -61,9 +61,12 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = {name: text.strip() for name, text in context.launch_configurations.items()}
     if given["cameras"] not in ("", "[]"):
         raise ValueError(f"cameras is '{given['cameras']}', but a replay plays one pair: leave it out")
-    own = {name: yaml.safe_load(given[name]) for name in ("rate", "loop", "use_sim_time") if given[name]}
-    if "rate" in own:
-        own["rate"] = float(own["rate"])
+    own: dict[str, Any] = {name: given[name] == "true" for name in ("loop", "use_sim_time") if given[name]}
+    if given["rate"]:
+        try:
+            own["rate"] = float(given["rate"])
+        except ValueError:
+            raise ValueError(f"rate is '{given['rate']}'; expected pairs a second") from None
     more = yaml.safe_load(given["replay_parameters"] or "{}")
     if not isinstance(more, dict):
         raise ValueError(

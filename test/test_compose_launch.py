@@ -2,9 +2,11 @@
 
 import importlib.util
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from launch_files import all_arguments, declared_arguments
 
 # Not "launch": the project's own folder of that name would do.
@@ -16,12 +18,34 @@ from launch.launch_description_sources import AnyLaunchDescriptionSource
 TWO = {"cameras": "[front, rear]"}
 
 
-@pytest.fixture(scope="module")
-def launch_file(project):
-    spec = importlib.util.spec_from_file_location("fusion_launch", project / "launch" / "fusion.launch.py")
+def load(file):
+    spec = importlib.util.spec_from_file_location(file.name.partition(".")[0], file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def launch_file(project):
+    return load(project / "launch" / "fusion.launch.py")
+
+
+@pytest.fixture
+def played(project):
+    """The parameters that replay.launch.py passes to replay_node, with some arguments given."""
+    module = load(project / "launch" / "replay.launch.py")
+
+    def play(**arguments):
+        context = LaunchContext()
+        for name, (default, _) in all_arguments(project / "launch" / "replay.launch.py").items():
+            context.launch_configurations[name] = arguments.get(name, default or "")
+        player, _ = module.replay(context)
+        player._perform_substitutions(context)
+        (file,) = [Path(name) for name, is_file in player._Node__expanded_parameter_arguments if is_file]
+        (parameters,) = yaml.safe_load(file.read_text(encoding="utf-8")).values()
+        return parameters["ros__parameters"]
+
+    return play
 
 
 @pytest.fixture
@@ -77,6 +101,25 @@ def test_an_empty_argument_passes_nothing_on(composed, launch_file):
     assert [name for name, is_file in parameters if is_file] == [str(launch_file.CONFIG / "fusion.param.yaml")]
     assert len(parameters) == 1
     assert not composed(params_file="")[0]._Node__expanded_parameter_arguments
+
+
+def test_the_replay_gets_what_was_given_and_waits_for_the_node(played):
+    assert played() == {"wait_for_subscribers": 1}
+    arguments = {"source": "7", "rate": "15", "loop": "true", "use_sim_time": "false", "log_level": "warn"}
+    assert played(**arguments, replay_parameters="{start: 10.0, wait_for_subscribers: 0}") == {
+        "wait_for_subscribers": 0,
+        "source": "7",
+        "rate": 15.0,
+        "loop": True,
+        "use_sim_time": False,
+        "start": 10.0,
+    }
+
+
+@pytest.mark.parametrize(("name", "value"), [("rate", "fast"), ("replay_parameters", "fast"), ("cameras", "[front]")])
+def test_a_replay_that_can_not_be_meant_is_refused(played, name, value):
+    with pytest.raises(ValueError, match=re.escape(f"{name} is '{value}'")):
+        played(**{name: value})
 
 
 def test_live_topics(composed):
@@ -135,6 +178,7 @@ def test_cameras_that_are_numbers_with_a_parameter_file_each(composed, tmp_path)
     ({**TWO, "fused_topic": "/fused"}, "fused_topic would be one topic of all cameras"),
     ({"rgb_topic": "/{camera}/rgb"}, "rgb_topic has {camera} in it, but cameras names none"),
     ({"parameters": "rate"}, "parameters is 'rate'"),
+    ({"respawn_delay": "soon"}, "respawn_delay is 'soon'; expected a number"),
     ({"params_file": "/no/such.yaml"}, "params_file is '/no/such.yaml', which is no file"),
 ])  # fmt: skip
 def test_what_can_not_be_meant_is_refused(composed, arguments, words):
