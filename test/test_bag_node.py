@@ -1,0 +1,102 @@
+"""A bag from `bag make`, played into fusion_node as it is: what comes out is what `bag fuse` writes."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from bag_files import assert_equal, read_messages, run
+from message_packages import messages_of
+from mock_models import make_model
+from mock_perception import make_perception
+from source_files import write_pair
+
+pytest.importorskip("rosbags")
+pytest.importorskip("rclpy")
+PAIRS = 5
+KINDS = ("fused", "mask", "detections", "overlay")
+
+
+def play(bag, rig, arrived):
+    """Publishes a bag's messages as bytes, under the recorded names and QoS; a pair at a time."""
+    from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+    from rosbags.rosbag2 import Reader
+    from sensor_msgs.msg import CameraInfo, Image
+
+    types = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CameraInfo": CameraInfo}
+    with Reader(bag) as reader:
+        publishers = {}
+        for connection in reader.connections:
+            (qos,) = connection.ext.offered_qos_profiles
+            profile = QoSProfile(
+                history=HistoryPolicy(qos.history.value),
+                depth=qos.depth,
+                reliability=ReliabilityPolicy(qos.reliability.value),
+                durability=DurabilityPolicy(qos.durability.value),
+            )
+            publishers[connection.topic] = rig.node.create_publisher(
+                types[connection.msgtype], connection.topic, profile
+            )
+        rig.wait(lambda: all(p.get_subscription_count() for p in publishers.values()), "the node's subscriptions")
+        messages = list(reader.messages())
+        for index in range(PAIRS):
+            for connection, _, data in messages[index * 4 : index * 4 + 4]:
+                publishers[connection.topic].publish(bytes(data))
+            rig.wait(lambda count=index + 1: arrived(count), f"pair {index}")
+
+
+def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
+    from node_rig import NodeRig
+    from rclpy.qos import QoSProfile
+    from sensor_msgs.msg import Image
+
+    from sage_fusion_ros.bags.typestore import DETECTIONS, IMAGE, LABEL_INFO
+    from sage_fusion_ros.nodes.qos import latched
+
+    models = tmp_path / "models"
+    make_model(models / "brighter", "Max")
+    make_perception(models / "looker", input_side=64)
+    for index in range(PAIRS):
+        write_pair(tmp_path / "set", f"{index}", index=index * 6)
+    assert run("make", tmp_path / "set", "--output", tmp_path / "bag") == 0
+    parameters = {"fusion.model": "brighter", "perception.model": "looker", "output.thermal_tint": 0.5}
+    words = [word for name, value in parameters.items() for word in ("--set", f"{name}:={value}")]
+    places = json.dumps([str(models)])
+    outputs = ("--outputs", *KINDS)
+    assert (
+        run("fuse", tmp_path / "bag", "--output", tmp_path / "out", "--set", f"models.path:={places}", *words, *outputs)
+        == 0
+    )
+
+    vision = messages_of("vision_msgs")
+    kinds = {kind: (vision.Detection2DArray, DETECTIONS) if kind == "detections" else (Image, IMAGE) for kind in KINDS}
+    heard = {kind: [] for kind in KINDS}
+
+    def of_the_bag(kind):
+        """What was heard but for the pairs of today, which came before."""
+        return [message for message in heard[kind] if message.header.stamp.sec < 1000]
+
+    labels = {"mask": [], "detections": []}
+    with NodeRig(models, **parameters) as rig:
+        for kind, (message_type, _) in kinds.items():
+            topic = f"/fusion_node/output/{kind}"
+            rig.node.create_subscription(message_type, topic, heard[kind].append, QoSProfile(depth=10))
+            rig.wait(lambda topic=topic: rig.node.count_publishers(topic), f"the publisher of {topic}")
+        for kind, found in labels.items():
+            topic = f"/fusion_node/output/{kind}/label_info"
+            rig.node.create_subscription(vision.LabelInfo, topic, found.append, latched())
+        rig.wait(lambda: all(labels.values()), "the labels")
+        rig.wait_for_subscriptions()
+        while not all(heard.values()):  # until the node knows of every subscription
+            rig.send()
+            time.sleep(0.05)
+        play(tmp_path / "bag", rig, lambda count: all(len(of_the_bag(kind)) == count for kind in KINDS))
+    for kind, (_, name) in kinds.items():
+        ours = [message for _, _, message in read_messages(tmp_path / "out/bag", f"/fusion_node/output/{kind}")]
+        for written, published in zip(ours, of_the_bag(kind), strict=True):
+            assert_equal(written, published, name)
+    for kind, found in labels.items():
+        ((_, _, ours),) = read_messages(tmp_path / "out/bag", f"/fusion_node/output/{kind}/label_info")
+        ours.header.stamp.sec, ours.header.stamp.nanosec = found[0].header.stamp.sec, found[0].header.stamp.nanosec
+        assert_equal(ours, found[0], LABEL_INFO)  # but for the time at which it was said
+    assert np.ptp([image.data[0] for image in of_the_bag("fused")]) > 0, "the pairs differ"
