@@ -14,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+from sage_fusion_ros.nodes.camera_info import camera_info_problem
 from sage_fusion_ros.nodes.qos import profile, subscribe
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import RateMeter
@@ -40,6 +41,7 @@ class CameraHealth:
     error: str = ""
     error_count: int = 0
     error_ns: int = 0  # monotonic
+    info_error: str = ""  # of the newest CameraInfo
 
 
 class CameraInput:
@@ -58,6 +60,7 @@ class CameraInput:
     ) -> None:
         self.camera = camera
         self.topic = node.resolve_topic_name(f"~/input/{camera}")
+        self.info_topic = node.resolve_topic_name(f"~/input/{camera}_camera_info")
         self.health = CameraHealth(RateMeter())
         self.camera_info: CameraInfo | None = None
         self._node = node
@@ -74,7 +77,7 @@ class CameraInput:
         )
         reader.create_subscription(
             CameraInfo,
-            node.resolve_topic_name(f"~/input/{camera}_camera_info"),
+            self.info_topic,
             self._on_camera_info,
             profile("best_effort", 1),
         )
@@ -120,7 +123,13 @@ class CameraInput:
         self._offer(self.camera, stamp_ns, message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self.camera_info = message
+        """Takes a CameraInfo, unless it can't be true: then the last good one goes on serving."""
+        problem = camera_info_problem(message)
+        self.health.info_error = problem
+        if problem:
+            self._warn_once(f"info {problem}", f"CameraInfo on {self.info_topic} is not used: {problem}")
+        else:
+            self.camera_info = message
 
     def _on_mismatch(self, policy: str) -> None:
         self.health.qos_mismatch = policy

@@ -70,6 +70,8 @@ def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> Diagno
         )
     if health.zero_stamps:
         problems.append((WARN, "stamps are zero: paired by arrival"))
+    if health.info_error:
+        problems.append((WARN, f"CameraInfo is not used: {health.info_error}"))
     level = max((level for level, _ in problems), default=OK)
     message = "; ".join(text for _, text in problems) or "receiving"
     return status(node_name, f"input {camera.camera}", level, message, values)

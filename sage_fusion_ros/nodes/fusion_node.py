@@ -30,6 +30,7 @@ from sage_fusion_ros.nodes.parameters import (
 )
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import profile
+from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
@@ -58,6 +59,7 @@ class FusionNode(LifecycleNode):
         self._worker: FusionWorker | None = None
         self._inputs: CameraInputs | None = None
         self._maps: AutowareMaps | None = None
+        self._registration: Registration | None = None
         self._problem = ""
         self._active_since = 0.0
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -71,6 +73,7 @@ class FusionNode(LifecycleNode):
         self.create_timer(
             self._values["diagnostics.period_s"], self._publish_diagnostics, self._timer_group, clock=steady
         )
+        self.create_timer(PERIOD_S, self._refresh_registration, MutuallyExclusiveCallbackGroup(), clock=steady)
         if self._values["autostart"]:
             self._autostart_timer = self.create_timer(
                 0.0, self._autostart, MutuallyExclusiveCallbackGroup(), clock=steady
@@ -99,6 +102,7 @@ class FusionNode(LifecycleNode):
             if missing := missing_text(messages):
                 self.get_logger().info(missing, once=True)
             self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
+            registration = Registration(self, values)
             models = self._loader.load(values, self._camera_size(), self._check_classes)
         except SageFusionError as error:
             self._problem = str(error)
@@ -110,9 +114,12 @@ class FusionNode(LifecycleNode):
         with self._change_lock:
             values = self._values  # the live ones may have changed while the models were loaded
             outputs.configure(models.classes, values)
+            registration.adjust(values)
+            self._registration = registration
             self._pipeline = FusionPipeline(
                 models.fuser,
                 ThermalNormaliser(thermal_settings(values)),
+                registrar=registration.registrar,
                 perceiver=models.perceiver,
                 **pipeline_settings(values),
             )
@@ -197,6 +204,15 @@ class FusionNode(LifecycleNode):
             if self._models is not None:
                 self._models.close()
                 self._models = self._pipeline = None
+            if self._registration is not None:
+                self._registration.close()
+                self._registration = None
+
+    def _refresh_registration(self) -> None:
+        with self._change_lock:
+            inputs, registration = self._inputs, self._registration
+            if inputs is not None and registration is not None:
+                registration.refresh(inputs.cameras)
 
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Checks a change, then makes it real; a change refused leaves everything as it was."""
@@ -243,8 +259,13 @@ class FusionNode(LifecycleNode):
             # The worker takes the new pipeline with its next pair. Old models are freed when it lets go of them, which
             # may be in the middle of a pair.
             self._models = models
+            self._registration.adjust(new)
             self._pipeline = FusionPipeline(
-                models.fuser, normaliser, perceiver=models.perceiver, **pipeline_settings(new)
+                models.fuser,
+                normaliser,
+                registrar=self._registration.registrar,
+                perceiver=models.perceiver,
+                **pipeline_settings(new),
             )
             if self._worker is not None:
                 self._worker.pipeline = self._pipeline
@@ -258,6 +279,8 @@ class FusionNode(LifecycleNode):
         statuses = diagnostics.node_statuses(
             self.get_name(), self._values, self._models, self._problem, *parts, active_s
         )
+        if (registration := self._registration) is not None:
+            statuses.append(registration.status(self.get_name()))
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses))
 
 

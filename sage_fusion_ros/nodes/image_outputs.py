@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -44,6 +45,22 @@ class MaskTopic(Topic):
     def fill(self, result: FusionResult, header: Header) -> Image:
         """The mask as it is."""
         return image_message(result.mask, header)
+
+
+class ThermalValidTopic(Topic):
+    """Where thermal reaches in the fused image: mono8, 255 there, 0 where RGB alone is shown."""
+
+    name = "~/output/thermal_valid"
+    stage = "thermal_valid"
+    needs = Wants(fused=True)
+
+    def __init__(self, node: Node, qos: QoSProfile) -> None:
+        super().__init__(node, Image, qos)
+
+    def fill(self, result: FusionResult, header: Header) -> Image:
+        """The valid area; all of the image without registration."""
+        valid = result.thermal_valid
+        return image_message(np.full(result.fused.shape[:2], 255, np.uint8) if valid is None else valid, header)
 
 
 class OverlayTopic(Topic):

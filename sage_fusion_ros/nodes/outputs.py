@@ -16,9 +16,10 @@ from std_msgs.msg import Header
 
 from sage_fusion_ros.nodes.annotation_output import AnnotationsTopic
 from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, MaskRunsTopic, ObjectsTopic
+from sage_fusion_ros.nodes.camera_info import image_size
 from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.detection_outputs import DetectionsTopic, LabelInfoTopic
-from sage_fusion_ros.nodes.image_outputs import FusedTopic, MaskTopic, OverlayTopic
+from sage_fusion_ros.nodes.image_outputs import FusedTopic, MaskTopic, OverlayTopic, ThermalValidTopic
 from sage_fusion_ros.nodes.messages import ns_to_stamp
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.topic import Topic
@@ -60,7 +61,12 @@ class Outputs:
         self._node = node
         self._classes = Classes()
         self._overlay = OverlayTopic(node, qos)
-        self._topics: list[Topic] = [FusedTopic(node, qos), MaskTopic(node, qos), self._overlay]
+        self._topics: list[Topic] = [
+            FusedTopic(node, qos),
+            MaskTopic(node, qos),
+            ThermalValidTopic(node, qos),
+            self._overlay,
+        ]
         self._detections: DetectionsTopic | None = None
         self._label_infos: dict[str, LabelInfoTopic] = {}
         if vision := messages.get("vision_msgs"):
@@ -144,11 +150,12 @@ class Outputs:
         info = self.inputs["rgb"].camera_info if "rgb" in self.inputs else None
         if info is None or not self._camera_info.get_subscription_count():
             return
-        if (info.width, info.height) != (width, height):
+        if image_size(info) != (width, height):
             if not self._told_size:
                 self._told_size = True
                 self._node.get_logger().warning(
-                    f"the RGB camera's CameraInfo is for {info.width}x{info.height}, its images are {width}x{height}: "
+                    f"the RGB camera's CameraInfo is for {image_size(info)[0]}x{image_size(info)[1]}, its images are "
+                    f"{width}x{height}: "
                     "~/output/camera_info stays silent; remap ~/input/rgb_camera_info to the topic of the same image"
                 )
             return

@@ -10,6 +10,7 @@ from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS
 from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice
+from sage_fusion_ros.pipeline.registration import METHODS, UNREADY
 from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
 from sage_fusion_ros.pipeline.thermal import NORMALISATIONS, ThermalSettings
 
@@ -161,6 +162,40 @@ FUSION_PARAMETERS = ParameterTable(
         live=True,
     ),
     Spec("thermal.offset", 0.0, "See thermal.scale.", "K", -1e6, 1e6, live=True),
+    Spec(
+        "registration.method",
+        "none",
+        "none: thermal is resized; homography: by registration.file; calibrated: by two lenses and how they stand.",
+        choices=METHODS,
+    ),
+    Spec(
+        "registration.file",
+        "",
+        "Calibration file (docs/registration.md), from the working directory if not absolute; calibrated without one: "
+        "CameraInfo and TF.",
+    ),
+    Spec(
+        "registration.plane_distance_m",
+        20.0,
+        "calibrated: distance at which the two images agree; nearer and farther things are off by their parallax.",
+        "m",
+        0.1,
+        10000.0,
+        live=True,
+    ),
+    Spec(
+        "registration.rectified",
+        "none",
+        "calibrated: which camera's images are rectified already, so that CameraInfo's P and R count, not K and D.",
+        choices=("none", *CAMERAS, "both"),
+    ),
+    Spec(
+        "registration.unready",
+        "rgb_only",
+        "While a calibration is missing or does not fit: the RGB image, thermal resized as without one, or nothing.",
+        choices=UNREADY,
+        live=True,
+    ),
     Spec(
         "output.thermal_tint",
         0.0,
