@@ -24,7 +24,9 @@ PACKAGE = "sage_fusion_ros"
 CONFIG = share_dir() / "config"
 ON_OFF = ["true", "false"]
 INPUTS = ("rgb", "thermal", "rgb_camera_info", "thermal_camera_info")
-OUTPUTS = ("fused", "camera_info", "mask", "detections", "overlay", "annotations", "objects", "mask_rle")
+OUTPUTS = (
+    "fused", "camera_info", "thermal_valid", "mask", "detections", "overlay", "annotations", "objects", "mask_rle"
+)  # fmt: skip
 WITH_LABELS = ("mask", "detections")
 SHOWN = ("input/rgb", "input/thermal", "output/fused", "output/overlay", "output/mask")
 CAMERA = "{camera}"
@@ -38,6 +40,7 @@ ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
     ("thermal_camera_info_topic", "", "their calibration; empty for ~/input/thermal_camera_info", None),
     ("fused_topic", "", "where the fused image goes; empty for ~/output/fused", None),
     ("camera_info_topic", "", "where the fused image's calibration goes; empty for ~/output/camera_info", None),
+    ("thermal_valid_topic", "", "where the area that thermal reaches goes; empty for ~/output/thermal_valid", None),
     ("mask_topic", "", "where the mask goes; empty for ~/output/mask", None),
     ("detections_topic", "", "where the boxes go; empty for ~/output/detections", None),
     ("overlay_topic", "", "where the picture with both goes; empty for ~/output/overlay", None),

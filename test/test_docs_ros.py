@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from doc_commands import PAGES, blocks, commands, split
+from doc_commands import PAGES, PROJECT, blocks, commands, split
+from launch_files import declared_arguments
 from launch_rig import Ear
 from ros_commands import Refused, check, check_syntax
 
@@ -52,6 +53,12 @@ def names():
     optional = (annotation_output.AnnotationsTopic, autoware_outputs.ObjectsTopic, autoware_outputs.MaskRunsTopic)
     found["fusion_node"] |= {kind.name.removeprefix("~/") for kind in optional}
     return found
+
+
+def test_every_topic_of_the_node_has_a_launch_argument(names):
+    arguments = declared_arguments(PROJECT / "launch" / "fusion.launch.py")
+    topics = {name.partition("/")[2] for name in names["fusion_node"] if re.fullmatch(r"(input|output)/\w+", name)}
+    assert {f"{topic}_topic" for topic in topics} == {name for name in arguments if name.endswith("_topic")}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.where)

@@ -14,8 +14,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
-from sage_fusion_ros.nodes.camera_info import camera_info_problem
 from sage_fusion_ros.nodes.qos import profile, subscribe
+from sage_fusion_ros.pipeline.camera_info import camera_info_problem
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import RateMeter
 
@@ -144,7 +144,7 @@ class CameraInput:
         self._warn_once(
             "lost",
             f"images of {self.topic} are lost in transport: give the camera driver a larger shared-memory segment "
-            "(README, troubleshooting)",
+            "(docs/troubleshooting.md)",
         )
 
     def _warn_once(self, key: str, text: str) -> None:
