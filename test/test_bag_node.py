@@ -1,11 +1,10 @@
 """A bag from `bag make`, played into fusion_node as it is: what comes out is what `bag fuse` writes."""
 
 import json
-import time
 
 import numpy as np
 import pytest
-from bag_files import assert_equal, read_messages, run
+from bag_files import assert_equal, read_messages, run, stamp_of
 from message_packages import messages_of
 from mock_models import make_model
 from mock_perception import make_perception
@@ -87,9 +86,12 @@ def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
             rig.node.create_subscription(vision.LabelInfo, topic, found.append, latched())
         rig.wait(lambda: all(labels.values()), "the labels")
         rig.wait_for_subscriptions()
-        while not all(heard.values()):  # until the node knows of every subscription
-            rig.send()
-            time.sleep(0.05)
+        for _ in range(100):  # until the node knows of every subscription
+            rig.fuse_one()
+            if all(heard.values()):
+                break
+        last = rig.send()  # once it is back, nothing of today is on its way any more
+        rig.wait(lambda: stamp_of(rig.fused[-1]) == last, "the last pair of today")
         play(tmp_path / "bag", rig, lambda count: all(len(of_the_bag(kind)) == count for kind in KINDS))
     for kind, (_, name) in kinds.items():
         ours = [message for _, _, message in read_messages(tmp_path / "out/bag", f"/fusion_node/output/{kind}")]

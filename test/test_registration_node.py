@@ -7,7 +7,7 @@ from mock_models import make_model
 from node_rig import NodeRig, stamp_of
 from sensor_msgs.msg import CameraInfo, Image
 
-from sage_fusion_ros.nodes.camera_info import camera_model, image_size
+from sage_fusion_ros.pipeline.camera_info import camera_model, image_size
 from sage_fusion_ros.pipeline.image_codec import decode
 from sage_fusion_ros.pipeline.pixel_maps import Extrinsics, HomographyMap
 from sage_fusion_ros.sources.calibration_file import Calibration, write_calibration

@@ -16,13 +16,13 @@ from std_msgs.msg import Header
 
 from sage_fusion_ros.nodes.annotation_output import AnnotationsTopic
 from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, MaskRunsTopic, ObjectsTopic
-from sage_fusion_ros.nodes.camera_info import image_size
 from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.detection_outputs import DetectionsTopic, LabelInfoTopic
 from sage_fusion_ros.nodes.image_outputs import FusedTopic, MaskTopic, OverlayTopic, ThermalValidTopic
 from sage_fusion_ros.nodes.messages import ns_to_stamp
 from sage_fusion_ros.nodes.qos import profile
 from sage_fusion_ros.nodes.topic import Topic
+from sage_fusion_ros.pipeline.camera_info import image_size
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch, Wants
 from sage_fusion_ros.pipeline.pairing import Match
 from sage_fusion_ros.pipeline.stats import Rolling

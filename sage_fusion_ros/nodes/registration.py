@@ -12,9 +12,9 @@ from rclpy.node import Node
 
 from sage_fusion_ros.errors import CalibrationError
 from sage_fusion_ros.nodes import diagnostics
-from sage_fusion_ros.nodes.camera_info import camera_model, image_size
 from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.extrinsics import TfExtrinsics
+from sage_fusion_ros.pipeline.camera_info import camera_model, image_size
 from sage_fusion_ros.pipeline.camera_model import CameraModel
 from sage_fusion_ros.pipeline.pixel_maps import Extrinsics, PlaneMap
 from sage_fusion_ros.pipeline.registration import Registrar
