@@ -188,6 +188,33 @@ def test_the_calibration_goes_out_under_the_fused_images_header(tmp_path, models
         assert info.k[0] > 0
 
 
+def test_two_lenses_come_from_the_bag_and_how_they_stand_from_a_file(tmp_path, models, capsys):
+    from sage_fusion_ros.pipeline.pixel_maps import Extrinsics
+    from sage_fusion_ros.sources.calibration_file import Calibration, write_calibration
+
+    assert run("make", "synthetic:day", "--duration", 0.1, "--output", tmp_path / "street") == 0
+    write_calibration(
+        tmp_path / "stand.yaml", Calibration(extrinsics=Extrinsics((1, 0, 0, 0, 1, 0, 0, 0, 1), (3.0, 0, 0)))
+    )
+    words = ("--outputs", "fused", "thermal_valid", "--set", "registration.method:=calibrated")
+    file = ("--set", f"registration.file:={tmp_path / 'stand.yaml'}")
+    assert fuse(tmp_path / "street", tmp_path / "out", models, *words, *file) == 0
+    shares = [pixels_of(m).mean() / 255 for _, _, m in read_messages(tmp_path / "out/street", f"{OUT}/thermal_valid")]
+    assert len(shares) == 3
+    assert all(0.3 < share < 0.95 for share in shares), "3 m aside at 20 m a part is out of sight"
+    job = report_of(tmp_path / "out/street")["job"]["registration"]
+    assert (job["method"], len(job["file"])) == ("calibrated", 64)
+    capsys.readouterr()
+    assert fuse(tmp_path / "street", tmp_path / "no_file", models, *words) == 2
+    assert "needs registration.file" in capsys.readouterr().err
+    (tmp_path / "none.yaml").write_text((tmp_path / "stand.yaml").read_text().partition("extrinsics")[0])
+    file = ("--set", f"registration.file:={tmp_path / 'none.yaml'}")
+    assert fuse(tmp_path / "street", tmp_path / "no_stand", models, *words, *file) == 2
+    assert "TF is not read from bags" in capsys.readouterr().err
+    assert fuse(record(tmp_path / "bag", 3), tmp_path / "no_lens", models, *words, *file) == 2
+    assert "no usable CameraInfo beside /camera/image_raw: there is none" in capsys.readouterr().err
+
+
 def test_frames_without_a_partner_are_counted_and_the_pairs_are_the_nearest(tmp_path, models):
     rgb = [START + index * 33_333_333 for index in range(60)]
     thermal = [START + 3_000_000 + index * 111_111_111 for index in range(18)]

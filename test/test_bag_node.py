@@ -13,7 +13,7 @@ from source_files import write_pair
 pytest.importorskip("rosbags")
 pytest.importorskip("rclpy")
 PAIRS = 5
-KINDS = ("fused", "mask", "detections", "overlay")
+KINDS = ("fused", "mask", "detections", "overlay", "thermal_valid")
 
 
 def play(bag, rig, arrived):
@@ -51,6 +51,8 @@ def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
 
     from sage_fusion_ros.bags.typestore import DETECTIONS, IMAGE, LABEL_INFO
     from sage_fusion_ros.nodes.qos import latched
+    from sage_fusion_ros.pipeline.pixel_maps import HomographyMap
+    from sage_fusion_ros.sources.calibration_file import Calibration, write_calibration
 
     models = tmp_path / "models"
     make_model(models / "brighter", "Max")
@@ -58,7 +60,16 @@ def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
     for index in range(PAIRS):
         write_pair(tmp_path / "set", f"{index}", index=index * 6)
     assert run("make", tmp_path / "set", "--output", tmp_path / "bag") == 0
-    parameters = {"fusion.model": "brighter", "perception.model": "looker", "output.thermal_tint": 0.5}
+    write_calibration(
+        tmp_path / "half.yaml", Calibration(HomographyMap((1, 0, -20, 0, 1, 3, 0, 0, 1), (64, 48), (64, 48)))
+    )
+    parameters = {
+        "fusion.model": "brighter",
+        "perception.model": "looker",
+        "output.thermal_tint": 0.5,
+        "registration.method": "homography",
+        "registration.file": tmp_path / "half.yaml",
+    }
     words = [word for name, value in parameters.items() for word in ("--set", f"{name}:={value}")]
     places = json.dumps([str(models)])
     outputs = ("--outputs", *KINDS)
@@ -101,4 +112,5 @@ def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
         ((_, _, ours),) = read_messages(tmp_path / "out/bag", f"/fusion_node/output/{kind}/label_info")
         ours.header.stamp.sec, ours.header.stamp.nanosec = found[0].header.stamp.sec, found[0].header.stamp.nanosec
         assert_equal(ours, found[0], LABEL_INFO)  # but for the time at which it was said
+    assert 0 < np.mean(heard["thermal_valid"][0].data) < 255, "thermal reaches a part of the image"
     assert np.ptp([image.data[0] for image in of_the_bag("fused")]) > 0, "the pairs differ"

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sage_fusion_ros.bags.checkpoint import (
+    CHECKPOINT_FILE,
+    JOB_FILE,
+    read_checkpoint,
+    read_json,
+    write_checkpoint,
+    write_json,
+)
 from sage_fusion_ros.bags.job import FuseJob
 from sage_fusion_ros.bags.outputs import Outputs
 from sage_fusion_ros.bags.pairs import pair_bag
-from sage_fusion_ros.bags.report import REPORT_FILE, Tally, Times, build_report, tally_from_json, tally_to_json
+from sage_fusion_ros.bags.registration import make_registrar
+from sage_fusion_ros.bags.report import REPORT_FILE, Tally, Times, build_report
 from sage_fusion_ros.bags.work_folder import WorkFolder
 from sage_fusion_ros.bags.writer import BagWriter
 from sage_fusion_ros.errors import SageFusionError, SourceError
@@ -27,7 +35,6 @@ from sage_fusion_ros.pipeline.types import Frame, FramePair
 from sage_fusion_ros.sources.bag import BagSource
 from sage_fusion_ros.sources.base import CAMERAS
 
-JOB_FILE, CHECKPOINT_FILE = "job.json", "checkpoint.json"
 Progress = Callable[[int, int], None]
 
 
@@ -89,9 +96,9 @@ def _take_up(work: WorkFolder, identity: dict[str, Any]) -> None:
     path = work.root / JOB_FILE
     if not (work.root / CHECKPOINT_FILE).exists():
         work.empty()
-        _write_json(path, identity)
+        write_json(path, identity)
         return
-    before = _read_json(path)
+    before = read_json(path)
     changed = sorted(name for name in before.keys() | identity.keys() if before.get(name) != identity.get(name))
     if changed:
         raise SourceError(
@@ -111,12 +118,13 @@ def _fuse(job: FuseJob, identity: dict[str, Any], work: WorkFolder, progress: Pr
                 f"{source.topic('thermal')} within {job.pairing.max_dt_ns / 1e6:g} ms; set pairing.thermal_offset_ms "
                 "or pairing.max_dt_ms, or pairing.hold_ms where the two were recorded at different times"
             )
+        registrar = make_registrar(job.registration, source)
         fuser, perceiver = _load(job, stack)
         classes = (perceiver.mask_classes, perceiver.detection_classes) if perceiver else ((), ())
         outputs = Outputs(job.outputs, *classes, source.camera_infos("rgb"))
         normaliser = ThermalNormaliser(job.thermal)
-        pipeline = FusionPipeline(fuser, normaliser, perceiver=perceiver, **job.pipeline)
-        tally, files = _checkpoint(work)
+        pipeline = FusionPipeline(fuser, normaliser, registrar=registrar, perceiver=perceiver, **job.pipeline)
+        tally, files = read_checkpoint(work)
         normaliser.state = (tally.thermal_range, tally.thermal_stamp_ns)
         writer = BagWriter(work.bag, work.root / "scratch", outputs.topics(), job.storage, files)
         stack.callback(writer.abort)
@@ -129,7 +137,7 @@ def _fuse(job: FuseJob, identity: dict[str, Any], work: WorkFolder, progress: Pr
             run.fuse(match)
             if writer.size >= job.file_bytes:
                 writer.cut()
-                _save_checkpoint(work, tally, normaliser, writer)
+                write_checkpoint(work, tally, normaliser, writer)
             progress(tally.pairs, len(found.matches))
         if not tally.fused:
             raise SourceError(f"'{job.bag}': no pair could be fused; the first: {tally.skipped[0][1]}")
@@ -147,7 +155,7 @@ def _fuse(job: FuseJob, identity: dict[str, Any], work: WorkFolder, progress: Pr
             devices=_devices(fuser, perceiver),
             notes=source.skipped,
         )
-        _write_json(work.bag / REPORT_FILE, report)
+        write_json(work.bag / REPORT_FILE, report)
         work.publish()
         return report
 
@@ -207,48 +215,3 @@ def _devices(fuser: Fuser, perceiver: Perceiver | None) -> dict[str, str]:
     if perceiver is not None:
         devices |= {name: info.provider for name, info in zip(perceiver.names, perceiver.infos, strict=True)}
     return devices
-
-
-def _checkpoint(work: WorkFolder) -> tuple[Tally, list[dict[str, Any]]]:
-    path = work.root / CHECKPOINT_FILE
-    if not path.exists():
-        return Tally(), []
-    data = _read_json(path)
-    try:
-        tally, files = tally_from_json(data["tally"]), data["files"]
-        whole = all((work.bag / name).is_file() for entry in files for name in entry["relative_file_paths"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if not whole:
-        raise _damaged(path, "a file it names is gone")
-    tally.interruptions += 1
-    return tally, files
-
-
-def _save_checkpoint(work: WorkFolder, tally: Tally, normaliser: ThermalNormaliser, writer: BagWriter) -> None:
-    tally.thermal_range, tally.thermal_stamp_ns = normaliser.state
-    _write_json(work.root / CHECKPOINT_FILE, {"tally": tally_to_json(tally), "files": writer.files})
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    if not isinstance(data, dict):
-        raise _damaged(path, "it is no JSON object")
-    return data
-
-
-def _damaged(path: Path, reason: object) -> SourceError:
-    return SourceError(f"'{path}', left by an interrupted run, can't be used ({reason}); begin anew with --restart")
-
-
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    """Writes a file that is whole or not there."""
-    try:
-        partial = path.with_name(f"{path.name}.new")
-        partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise SourceError(f"'{path}' can't be written: {error.strerror or error}") from error

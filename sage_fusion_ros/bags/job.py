@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sage_fusion_ros.bags.outputs import OutputSettings
+from sage_fusion_ros.bags.registration import RegistrationSettings
 from sage_fusion_ros.engines.card import sha256_of
 from sage_fusion_ros.engines.models import find_model
-from sage_fusion_ros.errors import SourceError
+from sage_fusion_ros.errors import CalibrationError, SourceError
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
@@ -34,7 +35,8 @@ class FuseJob:
         engine: Arguments of load_fuser and load_perceiver: device, models_path, allow_cpu, threads, spinning.
         pairing: As the node's.
         thermal: As the node's.
-        pipeline: What a FusionPipeline takes by name, beside its models.
+        registration: As the node's.
+        pipeline: What a FusionPipeline takes by name, beside its models and the registration.
         outputs: What the fused bag holds.
         topics: Image topic by camera; empty where it is to be found.
         storage: "mcap" or "sqlite3".
@@ -49,6 +51,7 @@ class FuseJob:
     engine: Mapping[str, Any]
     pairing: PairingSettings = field(default_factory=PairingSettings)
     thermal: ThermalSettings = field(default_factory=ThermalSettings)
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
     pipeline: Mapping[str, Any] = field(default_factory=dict)
     outputs: OutputSettings = field(default_factory=OutputSettings)
     topics: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class FuseJob:
         Raises:
             SourceError: The bag can't be read.
             ModelError: A model is missing or damaged.
+            CalibrationError: The calibration file can't be read.
         """
         described = {
             "input": {"name": self.bag.name, "sha256": fingerprint(self.bag)},
@@ -69,7 +73,8 @@ class FuseJob:
             "engine": {**self.engine, "models_path": []},
             "pairing": asdict(self.pairing),
             "thermal": asdict(self.thermal),
-            "pipeline": {name: value if _is_plain(value) else repr(value) for name, value in self.pipeline.items()},
+            "registration": {**asdict(self.registration), "file": self._calibration()},
+            "pipeline": dict(self.pipeline),
             "outputs": asdict(self.outputs),
             "topics": dict(self.topics),
             "storage": self.storage,
@@ -78,6 +83,16 @@ class FuseJob:
         }
         # As it comes back from a file: tuples are lists there.
         return dict(json.loads(json.dumps(described)))
+
+    def _calibration(self) -> str:
+        """sha256 of the calibration file; empty where none is used."""
+        settings = self.registration
+        if settings.method == "none" or not settings.file:
+            return ""
+        try:
+            return sha256_of(Path(settings.file).expanduser())
+        except OSError as error:
+            raise CalibrationError(f"'{settings.file}' can't be read: {error.strerror or error}") from error
 
     def _models(self) -> dict[str, str]:
         """sha256 of every network file, and of every file of class names, by what it is for."""
@@ -130,7 +145,3 @@ def _versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str))

@@ -7,22 +7,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from sage_fusion_ros.bags import messages
 from sage_fusion_ros.bags.typestore import CAMERA_INFO, COMPRESSED, DETECTIONS, IMAGE, LABEL_INFO, TIME_REFERENCE
 from sage_fusion_ros.bags.writer import BagTopic
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.pipeline.camera_info import camera_info_problem, image_size
 from sage_fusion_ros.pipeline.fusion_pipeline import Wants
 from sage_fusion_ros.pipeline.overlay import draw_overlay
 from sage_fusion_ros.pipeline.pairing import Match
 from sage_fusion_ros.pipeline.types import FusionResult
 
-KINDS = ("fused", "mask", "detections", "overlay")
+KINDS = ("fused", "mask", "detections", "overlay", "thermal_valid")
 DEFAULT_KINDS = ("fused", "mask", "detections")
 _NEEDS = {
     "fused": Wants(fused=True),
     "mask": Wants(fused=False, mask=True),
     "detections": Wants(fused=False, detections=True),
     "overlay": Wants(fused=True, mask=True, detections=True),
+    "thermal_valid": Wants(fused=True),
 }
 
 
@@ -31,8 +35,8 @@ class OutputSettings:
     """What a fused bag holds.
 
     Attributes:
-        kinds: Of fused, mask, detections and overlay; empty: the first three, as far as the models give them.
-        images: "raw", or "compressed": fused and overlay as JPEG, the mask as PNG.
+        kinds: Of KINDS; empty: the first three, as far as the models give them.
+        images: "raw", or "compressed": fused and overlay as JPEG, mask and thermal_valid as PNG.
         prefix: What `~` stands for: the node's full name.
         by_name: Whether a detection's class_id is the class's name; its number as text otherwise.
         overlay_opacity: How strongly the mask covers the overlay, 0..1.
@@ -122,8 +126,12 @@ class Outputs:
                     result.fused, result.mask, result.mask_classes, boxes, names, settings.overlay_opacity
                 )
                 yield self._image(kind, drawn, head, lossless=False)
+            elif kind == "thermal_valid":
+                valid = result.thermal_valid
+                everywhere = np.full(result.fused.shape[:2], 255, np.uint8)
+                yield self._image(kind, everywhere if valid is None else valid, head, lossless=True)
         info = self._infos.find(match)
-        if info is not None and (info.width, info.height) == result.fused.shape[1::-1]:
+        if info is not None and image_size(info) == result.fused.shape[1::-1]:
             yield self._name("camera_info"), replace(info, header=head)
         pair = messages.header(match.rgb.stamp_ns, frame_id)
         yield (
@@ -147,6 +155,7 @@ class _Infos:
     """The calibration that belongs to an image: of its own stamp, else the latest one recorded, else the first."""
 
     def __init__(self, infos: list[tuple[int, Any]]) -> None:
+        infos = [(received, info) for received, info in infos if not camera_info_problem(info)]
         self._messages = [info for _, info in infos]
         self._times = [received for received, _ in infos]
         self._by_stamp = {_stamp(info): info for info in self._messages}

@@ -9,19 +9,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sage_fusion_ros.bags.fuse import Fused, fuse_bag
 from sage_fusion_ros.bags.job import FuseJob
 from sage_fusion_ros.bags.make import FORMATS
 from sage_fusion_ros.bags.many import Result, fuse_in_processes
 from sage_fusion_ros.bags.outputs import KINDS, OutputSettings
+from sage_fusion_ros.bags.registration import RegistrationSettings
 from sage_fusion_ros.bags.writer import STORAGES
+from sage_fusion_ros.cli.node_parameters import read_parameters
 from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes.parameters import (
-    FUSION_PARAMETERS,
-    check_together,
     pairing_settings,
     perception_choice,
     pipeline_settings,
@@ -29,8 +27,6 @@ from sage_fusion_ros.nodes.parameters import (
 )
 
 ALL_DONE, SOME_SKIPPED, SOME_FAILED = 0, 1, 2
-PATIENT_HOLD_MS = 1000.0
-"""pairing.hold_ms where nothing else is set: a recorder's hiccup shall cost no pair, and nobody waits."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -125,6 +121,13 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
         "spinning": values["engine.spinning"],
     }
     topics = {camera: name for camera, name in (("rgb", args.rgb_topic), ("thermal", args.thermal_topic)) if name}
+    registration = RegistrationSettings(
+        method=values["registration.method"],
+        file=os.path.abspath(os.path.expanduser(file)) if (file := values["registration.file"]) else "",
+        plane_distance_m=values["registration.plane_distance_m"],
+        rectified=values["registration.rectified"],
+        unready=values["registration.unready"],
+    )
     jobs = [
         FuseJob(
             bag=Path(os.path.abspath(bag)),
@@ -134,6 +137,7 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
             engine=engine,
             pairing=pairing_settings(values),
             thermal=thermal_settings(values),
+            registration=registration,
             pipeline=pipeline_settings(values),
             outputs=outputs,
             topics=topics,
@@ -144,62 +148,6 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
     ]
     _refuse_namesakes(jobs)
     return jobs
-
-
-def read_parameters(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
-    """The node's parameters: its defaults, over them a parameter file's, over them single ones.
-
-    Args:
-        file: A ROS parameter file; every node in it counts whose name ends in fusion_node or is `/**`.
-        words: Such as "fusion.model:=sage".
-
-    Raises:
-        ParameterError: The file can't be read, or a parameter is unknown, out of range or of no use offline.
-    """
-    given: dict[str, Any] = {"pairing.hold_ms": PATIENT_HOLD_MS}
-    if file is not None:
-        given |= _read_file(file)
-    for word in words:
-        name, separator, value = word.partition(":=")
-        if not separator or not name:
-            raise ParameterError(f"--set has '{word}'; expected NAME:=VALUE, such as fusion.model:=sage")
-        try:
-            given[name] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError as error:
-            raise ParameterError(f"--set {name}: '{value}' is no YAML value") from error
-    values = FUSION_PARAMETERS.resolve(given)
-    check_together(values)
-    if values["pairing.method"] != "nearest":
-        raise ParameterError("pairing.method has to be 'nearest' offline; message_filters needs a running node")
-    return values
-
-
-def _read_file(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParameterError(f"'{file}' can't be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"'{file}' is no YAML file: {error}") from error
-    given: dict[str, Any] = {}
-    found = False
-    for node, part in content.items() if isinstance(content, dict) else ():
-        if isinstance(part, dict) and (str(node) == "/**" or str(node).endswith("fusion_node")):
-            found = True
-            given |= _flat(part.get("ros__parameters") or {})
-    if not found:
-        raise ParameterError(f"'{file}' has no parameters for fusion_node: expected /**: or fusion_node: at its top")
-    return given
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _target_name(bag: Path) -> str:
