@@ -46,6 +46,7 @@ def pair(folder_rgb, folder_thermal, name="a"):
 STAND_INS = {
     "rgb.png": lambda root: pair(root, root, "rgb"),
     "thermal.png": lambda root: pair(root, root, "thermal"),
+    "recordings/": lambda root: pair(root / "recordings/rgb", root / "recordings/thermal"),
     "rgb/": lambda root: pair(root / "rgb", root / "thermal"),
     "models/sage_official": lambda root: (
         (root / "models").mkdir(exist_ok=True)
