@@ -52,13 +52,19 @@ class Ear:
         self.node = rclpy.create_node("ear", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
         return self
 
+    def _spin(self):
+        while not self._stopped.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+
     def __exit__(self, *_):
-        self._executor.shutdown()
+        self._stopped.set()  # an executor shut down while it spins ends its thread by an exception
         self._thread.join(10)
+        self._executor.shutdown()
         self.node.destroy_node()
         self._context.shutdown()
 
