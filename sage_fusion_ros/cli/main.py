@@ -13,6 +13,7 @@ from sage_fusion_ros.errors import SageFusionError
 VERBS = {
     "demo": ("demo", "replay a source through fusion_node over ROS 2 and write a report"),
     "fuse": ("fuse", "fuse image files or folders without ROS"),
+    "calibrate": ("calibrate", "find how the thermal image lies in the RGB image"),
     "bag": ("bag", "make bags of recordings, or fuse bags offline (needs the extra 'bags')"),
     "evaluate": ("evaluate", "compare fusion models in figures and pictures (needs the extra 'evaluate')"),
     "bench": ("bench", "time models, or the node against a bare loop"),

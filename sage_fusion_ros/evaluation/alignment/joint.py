@@ -17,18 +17,21 @@ _FINEST = 0.02  # pixels of the level
 _STIFFNESS = np.array([0, 0, 1, 1, 4, 4, 8, 8]) * 5e-5
 
 
-def motions(points: Doubles) -> Doubles:
+def motions(points: Doubles, size: tuple[int, int]) -> Doubles:
     """The eight ways in which a homography moves a point a little.
 
     Args:
-        points: Nx2, -1..1 over the image.
+        points: Nx2 pixels.
+        size: Width and height of the image.
 
     Returns:
-        8xNx2: two shifts, growth, turn, aspect, shear and the two perspectives, each 1 at the image's border.
+        8xNx2 in pixels, up to 1 at the border: two shifts, growth, turn, aspect, shear and the two perspectives.
     """
-    u, v = points[:, 0], points[:, 1]
-    one, zero = np.ones_like(u), np.zeros_like(u)
-    fields = [(one, zero), (zero, one), (u, v), (-v, u), (u, -v), (v, u), (u * u, u * v), (u * v, v * v)]
+    middle = np.array([(size[0] - 1) / 2, (size[1] - 1) / 2])
+    u, v = ((points - middle) / middle).T
+    one, zero, tall = np.ones_like(u), np.zeros_like(u), size[1] / size[0]
+    linear = [(one, zero), (zero, one), (u, v), (-v, u), (u, -v), (v, u)]
+    fields = [*linear, (u * u, u * v * tall), (u * v, v * v * tall)]
     return np.array([np.stack(field, axis=1) for field in fields])
 
 
@@ -46,9 +49,7 @@ def best_motion(surfaces: Surfaces, free: int, blur: float) -> Doubles:
         The eight amounts in pixels of the level; those not free are 0.
     """
     smooth = np.array([cv2.GaussianBlur(surface, (0, 0), blur) for surface in surfaces.values])
-    width, height = surfaces.size
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    fields = motions((surfaces.centres - middle) / middle)
+    fields = motions(surfaces.centres, surfaces.size)
     radius = smooth.shape[1] // 2
 
     def score(amounts: Doubles) -> float:
@@ -73,12 +74,10 @@ def best_motion(surfaces: Surfaces, free: int, blur: float) -> Doubles:
 
 def as_matrix(amounts: Doubles, size: tuple[int, int]) -> Matrix:
     """The homography that moves the corners of an image of (width, height) by these amounts."""
-    width, height = size
-    middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
-    moved = np.tensordot(amounts, motions(corners), 1)
-    source = (corners * middle + middle).astype(np.float32)
-    return np.asarray(cv2.getPerspectiveTransform(source, source + moved.astype(np.float32)), np.float64)
+    right, bottom = size[0] - 1.0, size[1] - 1.0
+    corners = np.array([[0.0, 0.0], [right, 0.0], [right, bottom], [0.0, bottom]])
+    moved = (corners + np.tensordot(amounts, motions(corners, size), 1)).astype(np.float32)
+    return np.asarray(cv2.getPerspectiveTransform(corners.astype(np.float32), moved), np.float64)
 
 
 def _lookup(surfaces: Doubles, places: Doubles) -> Doubles:
