@@ -22,6 +22,7 @@ from sage_fusion_ros.cli import main as cli
 # What is not run to its end in a test, by verb or by verb and what follows it.
 PARSED = {
     "bench": "measures for minutes, and figures of a busy machine are none",
+    "calibrate": "searches for minutes in frames that see the same edges, which noise does not have",
     "demo": "a run of its own, which test_demo.py holds",
     "evaluate": "scores whole sets; test_evaluate.py runs it on small ones",
     "export": "needs a trained checkpoint; test_export.py makes one",
