@@ -362,6 +362,19 @@ def test_the_nodes_own_parameter_file_serves(bag, tmp_path, models, project):
         fuse(bag, tmp_path / "more", models, "--params-file", empty)
 
 
+def test_where_models_lie_decides_no_byte(bag, tmp_path, models, monkeypatch):
+    import shutil
+
+    places = model_of(models, "models.path")
+    shutil.copytree(places[0], tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    assert fuse(bag, tmp_path / "a", models) == 0
+    own = ["--set", "fusion.model:=elsewhere/brighter", "--set", "perception.model:=./elsewhere/looker",
+           "--set", "engine.threads:=1"]  # fmt: skip
+    assert fuse(bag, tmp_path / "b", own) == 0
+    assert contents(tmp_path / "a/bag") == contents(tmp_path / "b/bag")
+
+
 def test_a_foreign_bag_in_the_place_is_not_overwritten(bag, tmp_path, models, capsys):
     (tmp_path / "out/bag").mkdir(parents=True)
     assert fuse(bag, tmp_path / "out", models) == 2

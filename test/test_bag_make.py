@@ -299,6 +299,35 @@ def test_public_sets_as_they_are(shared_data, tmp_path):
         copy.close()
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_full_disk_leaves_nothing(tmp_path, storage):
+    """A limit on the size of files stands in for the disk."""
+    import subprocess
+
+    words = command("make", "synthetic", "--duration", "3", "--output", tmp_path / "bag", "--storage", storage)
+    limit = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20)); "
+    begin = "sys.argv = sys.argv[1:]; runpy.run_module('sage_fusion_ros.cli.main', run_name='__main__')"
+    done = subprocess.run(
+        [words[0], "-c", limit + begin, "sage-fusion", *words[3:]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "can't be written" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_library_is_named_before_anything_is_written(folder, tmp_path, monkeypatch):
+    import sys
+
+    from sage_fusion_ros.bags import typestore as module
+
+    module.typestore.cache_clear()
+    monkeypatch.setitem(sys.modules, "rosbags.typesys", None)
+    with pytest.raises(SourceError, match=r"pip install sage_fusion_ros\[bags\]"):
+        run("make", folder, "--output", tmp_path / "bag")
+    module.typestore.cache_clear()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set"]
+
+
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path):
     import subprocess
 

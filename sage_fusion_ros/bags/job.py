@@ -69,7 +69,7 @@ class FuseJob:
         described = {
             "input": {"name": self.bag.name, "sha256": fingerprint(self.bag)},
             "models": self._models(),
-            "perception": asdict(self.perception),
+            "perception": {name: _without_folders(value) for name, value in asdict(self.perception).items()},
             "engine": {**self.engine, "models_path": []},
             "pairing": asdict(self.pairing),
             "thermal": asdict(self.thermal),
@@ -135,6 +135,13 @@ def fingerprint(bag: Path) -> str:
     except OSError as error:
         raise SourceError(f"'{bag}' can't be read: {error.strerror or error}") from error
     return digest.hexdigest()
+
+
+def _without_folders(value: Any) -> Any:
+    """Where a file lies decides nothing; what is in it is told by its sha256."""
+    if isinstance(value, str):
+        return Path(value).name
+    return [_without_folders(item) for item in value]
 
 
 def _versions() -> dict[str, str]:

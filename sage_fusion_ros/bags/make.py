@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sage_fusion_ros.bags import messages
-from sage_fusion_ros.bags.typestore import CAMERA_INFO, COMPRESSED, IMAGE
+from sage_fusion_ros.bags.typestore import CAMERA_INFO, COMPRESSED, IMAGE, typestore
 from sage_fusion_ros.bags.work_folder import WorkFolder
 from sage_fusion_ros.bags.writer import BagTopic, BagWriter
 from sage_fusion_ros.errors import ImageFormatError, ParameterError, SourceError
@@ -98,6 +98,7 @@ def make_bag(source: PairSource, target: Path, settings: MakeSettings, tick: Cal
     """
     if isinstance(source, RecordedCameras):
         raise SourceError(f"'{source.name}' is a bag already")
+    typestore()  # so that a missing library is told before anything is done
     with WorkFolder(target) as work:
         work.empty()
         writer = BagWriter(work.bag, work.root / "scratch", _topics(settings), settings.storage)

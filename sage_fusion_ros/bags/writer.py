@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,8 +101,8 @@ class BagWriter:
             connection = self._connections[topic]
             data = typestore().serialize_cdr(message, connection.msgtype)
             self._writer.write(connection, time_ns, data)
-        except OSError as error:
-            raise SourceError(f"'{self._bag}' can't be written: {error.strerror or error}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot(error) from error
         self._size += len(data)
 
     def cut(self) -> None:
@@ -123,8 +125,8 @@ class BagWriter:
             file = name + _SUFFIX[self._storage]
             os.replace(folder / file, self._bag / file)
             shutil.rmtree(folder)
-        except OSError as error:
-            raise SourceError(f"'{self._bag}' can't be written: {error.strerror or error}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot(error) from error
         self.files.append(entry)
         self._size = 0
 
@@ -140,14 +142,18 @@ class BagWriter:
         text = yaml.safe_dump({_INFORMATION: merge_metadata(self.files, self.custom)}, sort_keys=False)
         try:
             (self._bag / METADATA).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise SourceError(f"'{self._bag}' can't be written: {error.strerror or error}") from error
+        except (OSError, sqlite3.Error) as error:
+            raise self._cannot(error) from error
 
     def abort(self) -> None:
         """Closes the file in work without making it whole."""
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(Exception):  # on a full disk even closing fails
+                writer.abort()
+
+    def _cannot(self, error: Exception) -> SourceError:
+        return SourceError(f"'{self._bag}' can't be written: {getattr(error, 'strerror', None) or error}")
 
     def _name(self, number: int) -> str:
         return f"{self._bag.name}_{number}"

@@ -115,15 +115,21 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
     )
     engine = {
         "device": values["engine.device"],
-        "models_path": tuple(values["models.path"]),
+        "models_path": tuple(_absolute(folder, path=True) for folder in values["models.path"] if folder),
         "allow_cpu": values["engine.allow_cpu"],
         "threads": values["engine.threads"],
         "spinning": values["engine.spinning"],
     }
     topics = {camera: name for camera, name in (("rgb", args.rgb_topic), ("thermal", args.thermal_topic)) if name}
+    # Workers on other machines have other working directories.
+    for name in ("perception.model", "detection.model", "segmentation.model"):
+        values[name] = _absolute(values[name])
+    for name in ("detection.classes", "segmentation.classes"):
+        values[name] = [_absolute(word) for word in values[name]]
+    perception = perception_choice(values)
     registration = RegistrationSettings(
         method=values["registration.method"],
-        file=os.path.abspath(os.path.expanduser(file)) if (file := values["registration.file"]) else "",
+        file=_absolute(values["registration.file"], path=True),
         plane_distance_m=values["registration.plane_distance_m"],
         rectified=values["registration.rectified"],
         unready=values["registration.unready"],
@@ -132,8 +138,8 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
         FuseJob(
             bag=Path(os.path.abspath(bag)),
             target=Path(os.path.abspath(args.output)) / _target_name(bag),
-            fusion_model=values["fusion.model"],
-            perception=perception_choice(values),
+            fusion_model=_absolute(values["fusion.model"]),
+            perception=perception,
             engine=engine,
             pairing=pairing_settings(values),
             thermal=thermal_settings(values),
@@ -148,6 +154,13 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
     ]
     _refuse_namesakes(jobs)
     return jobs
+
+
+def _absolute(text: str, *, path: bool = False) -> str:
+    """A path from the root; a name, which is no path, as it is. `path`: it can be nothing else."""
+    expanded = os.path.expanduser(text)
+    is_path = path or "/" in text or text.startswith(("~", ".")) or os.path.isfile(expanded)
+    return os.path.abspath(expanded) if text and is_path else text
 
 
 def _target_name(bag: Path) -> str:
