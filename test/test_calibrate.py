@@ -66,7 +66,7 @@ def test_frames_of_another_moment_noise_and_nothing_are_refused(street):
         [View(noise(1), noise(1)) for _ in range(12)],
         [View(noise(6), noise(6)) for _ in range(12)],
     ):
-        with pytest.raises(CalibrationError, match=r"does not hold: on the \d kept-out frames"):
+        with pytest.raises(CalibrationError, match="kept-out frames"):
             align(views, names(views))
     flat = np.full((240, 320), 90, np.uint8)
     for views in ([View(rgb, flat) for rgb, _ in street], [View(flat, thermal) for _, thermal in street]):

@@ -16,7 +16,7 @@ Pixels = npt.NDArray[np.uint8]
 
 METHODS = ("none", "homography", "calibrated")
 UNREADY = ("rgb_only", "unregistered", "stop")  # what to do while the calibration is missing or can't be used
-FEATHER = 0.02  # width of the seam, of the image's longer side
+FEATHER = 0.03  # width of the seam, of the longer side: a hard one is an edge that is in neither image
 _LEAST_COVERED = 0.01
 
 

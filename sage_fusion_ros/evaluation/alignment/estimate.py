@@ -21,7 +21,8 @@ AGREE_PX = 4.0
 # Longer side of the images, radius of the search in their pixels, rounds, what is free.
 _PYRAMID = ((160, 10, 2, AFFINE), (320, 8, 2, HOMOGRAPHY), (640, 6, 2, HOMOGRAPHY))
 _MEASURE_RADIUS, _MEASURE_BLOCK, _MEASURE_GRID = 12, 0.34, 4
-_CLEAR, _CLEAR_ALONE = 3.0, 4.0  # standard deviations by which a part's best place stands out; of one frame alone
+_LEAST_PARTS = 4
+_CLEAR, _CLEAR_ALONE = 2.5, 4.0  # standard deviations by which a part's best place stands out; of one frame alone
 
 
 @dataclass(frozen=True)
@@ -92,12 +93,16 @@ def align(
     used = [pair for index, pair in enumerate(good) if index % HELD_OUT != HELD_OUT - 1]
     homography = estimate([view for _, view in used], search or SearchRange(), tell)
     held_out = measure([view for _, view in kept], homography)
-    if held_out is None or held_out.agreeing < MIN_AGREEING:
-        share = 0.0 if held_out is None else held_out.agreeing
+    if held_out is None:
         raise CalibrationError(
-            f"what was found does not hold: on the {len(kept)} kept-out frames {share:.0%} of the image's parts lie "
-            f"where they should, and {MIN_AGREEING:.0%} are needed. Are the pairs of the same moment? Give more "
-            "frames with edges that both cameras see, or a wider search"
+            f"what was found can't be proven: the {len(kept)} kept-out frames have too few edges that both cameras "
+            "see. Are the pairs of the same moment? Give more frames, with more to see in the whole image"
+        )
+    if held_out.agreeing < MIN_AGREEING:
+        raise CalibrationError(
+            f"what was found does not hold: on the {len(kept)} kept-out frames {held_out.agreeing:.0%} of the "
+            f"image's parts lie where they should, and {MIN_AGREEING:.0%} are needed. Are the pairs of the "
+            "same moment? Give more frames with edges that both cameras see, or a wider search"
         )
     return Alignment(homography, [name for name, _ in used], [name for name, _ in kept], flat, held_out)
 
@@ -116,7 +121,7 @@ def estimate(views: Sequence[View], search: SearchRange, tell: Callable[[str], N
         level = Level.make(views, side)
         for number in range(rounds):
             surfaces = find_surfaces(level, homography, radius, frames)
-            if len(surfaces.values) < 4:
+            if len(surfaces.values) < _LEAST_PARTS:
                 raise CalibrationError(
                     "the thermal image covers less than a quarter of the RGB image: crop the RGB image, or calibrate "
                     "with intrinsics and extrinsics instead"
@@ -138,8 +143,10 @@ def measure(views: Sequence[View], homography: Matrix) -> HeldOut | None:
 
     joint = distances(range(len(views)), _CLEAR)
     alone = np.concatenate([distances([index], _CLEAR_ALONE) for index in range(len(views))])
-    if len(joint) < 4 or not len(alone):
+    if len(joint) < _LEAST_PARTS:
         return None
+    if not len(alone):  # nothing stands out in one frame, as at night: the sum over all frames has to do
+        alone = joint
     return HeldOut(
         float(np.median(alone)),
         float(np.percentile(alone, 90)),
