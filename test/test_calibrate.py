@@ -166,12 +166,13 @@ def read_set(folder, limit=24):
     listings = [find_pairs(clip).pairs[::6] for clip in sorted(folder.iterdir()) if (clip / "vi").is_dir()]
     pairs = [pair for listing in listings for pair in listing] or find_pairs(folder).pairs
     images = []
-    for pair in [pairs[i] for i in np.linspace(0, len(pairs) - 1, min(limit, len(pairs))).astype(int)]:
+    for pair in pairs:
         rgb, thermal = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in (pair.rgb, pair.thermal))
         images.append((rgb, cv2.resize(thermal, rgb.shape[::-1]) if thermal.shape != rgb.shape else thermal))
     height, width = np.median([rgb.shape for rgb, _ in images], axis=0).astype(int)
     whole = [(rgb, thermal) for rgb, thermal in images if rgb.shape[0] >= height and rgb.shape[1] >= width]
-    return [(rgb[:height, :width], thermal[:height, :width]) for rgb, thermal in whole]
+    picked = [whole[i] for i in np.linspace(0, len(whole) - 1, min(limit, len(whole))).astype(int)]
+    return [(rgb[:height, :width], thermal[:height, :width]) for rgb, thermal in picked]
 
 
 @pytest.mark.parametrize(("name", "own_px"), [("roadscene", 2.0), ("msrs", 4.0), ("m3fd", 5.0), ("m3svd_frames", 2.0)])
