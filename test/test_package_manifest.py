@@ -9,7 +9,7 @@ from catkin_pkg.package import parse_package
 
 # Import name to rosdep key, where the two differ.
 KEYS = {"cv2": "python3-opencv", "jinja2": "python3-jinja2", "matplotlib": "python3-matplotlib",
-        "numpy": "python3-numpy", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}  # fmt: skip
+        "numpy": "python3-numpy", "tf2_ros": "tf2_ros_py", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}  # fmt: skip
 # From pip, as README.md says: no key, or one that chooses for the user.
 FROM_PIP = {
     "distributed",

@@ -10,7 +10,7 @@ from sage_fusion_ros.errors import CalibrationError
 from sage_fusion_ros.pipeline.camera_model import CameraModel
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants
 from sage_fusion_ros.pipeline.pixel_maps import Extrinsics, HomographyMap, PlaneMap, resizing
-from sage_fusion_ros.pipeline.registration import Coverage, Registrar, resize_to
+from sage_fusion_ros.pipeline.registration import Coverage, Registrar, _points, resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.types import Frame, FramePair
 
@@ -285,3 +285,14 @@ def test_a_result_is_the_rgb_image_where_thermal_does_not_reach(tint):
     result = lost.process(FramePair(Frame(0, "rgb", rgb), Frame(0, "thermal", thermal)), Wants())
     assert (result.fused == rgb).all()
     assert not result.thermal_valid.any()
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_the_tables_hold_every_pixel_though_few_are_asked_for(name):
+    plane = PlaneMap(lens(name), lens("plumb_bob"), Extrinsics(HERE.rotation, (0.1, 0.02, 0.0)), 5.0)
+    sizes = ((320, 240), (320, 240))
+    tables = _points(plane, *sizes)
+    assert tables.shape == (240, 320, 2)
+    columns, rows = grid(step=7).astype(int).T
+    assert np.nanmax(np.abs(tables[rows, columns] - plane.thermal_points(grid(step=7), *sizes))) < 0.02
+    assert np.isfinite(tables[:237, :317]).all()
