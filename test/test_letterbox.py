@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage_fusion_ros.pipeline.letterbox import ANCHORS, Letterbox
+from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 
 sizes = st.integers(1, 700)
 boxes = st.builds(Letterbox.fit, sizes, sizes, sizes, sizes, st.sampled_from(ANCHORS), st.booleans())
@@ -129,3 +130,17 @@ def test_a_quarter_grid_is_repeated() -> None:
 def test_senseless_boxes_are_refused(arguments: tuple) -> None:
     with pytest.raises(ValueError, match="letterbox"):
         Letterbox.fit(*arguments)
+
+
+def test_what_a_network_learnt_from_smoothed_crops_is_shown_without_aliasing() -> None:
+    stripes = np.zeros((90, 90, 3), np.uint8)
+    stripes[:, ::3] = 240
+    box = Letterbox.fit(90, 90, 30, 30)
+    smooth = Preprocessing(shrinking=cv2.INTER_AREA).place(stripes, box)
+    assert (smooth == 80).all()
+    assert Preprocessing().place(stripes, box).std() == 0
+    assert not (Preprocessing().place(stripes, box) == 80).any()
+    larger = Letterbox.fit(30, 30, 90, 90)
+    tile = np.ascontiguousarray(stripes[:30, :30])
+    shown = [Preprocessing(shrinking=each).place(tile, larger) for each in (cv2.INTER_AREA, cv2.INTER_LINEAR)]
+    assert (shown[0] == shown[1]).all()

@@ -53,7 +53,7 @@ FUSION_PARAMETERS = ParameterTable(
     ),
     Spec(
         "detection.iou_threshold",
-        0.65,
+        0.5,
         "Of two boxes of a class that overlap more, the one of the lower score is left out.",
         low=0.0,
         high=1.0,

@@ -66,7 +66,7 @@ class FusionPipeline:
     registrar: Registrar | None = None
     perceiver: Perceiver | None = None
     score_threshold: float = 0.3
-    iou_threshold: float = 0.65
+    iou_threshold: float = 0.5
 
     def process(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> FusionResult:
         """Fuses a pair, and looks at the fused image for what is wanted of it.

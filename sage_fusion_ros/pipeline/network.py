@@ -162,7 +162,7 @@ class Network:
             ModelError: It fails, for one because it takes no image of this size.
         """
         box = self.letterbox(*rgb.shape[:2])
-        image = box.apply(rgb, interpolation=self._preprocessing.interpolation)
+        image = self._preprocessing.place(rgb, box)
         feeds = self._feeds(self._to_tensor(image))
         try:
             return self.engine.run(feeds, outputs), box

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -102,7 +103,8 @@ class PerceptionNetwork:
             groups.append([BOXES_OUTPUT])
         if len(groups) == 2:
             groups.append([MASK_OUTPUT, BOXES_OUTPUT])
-        return Preprocessing("rgb", "unit", "top_left"), groups
+        # It has learnt from crops that were smoothed before they were made smaller.
+        return Preprocessing("rgb", "unit", "top_left", shrinking=cv2.INTER_AREA), groups
 
     def perceive(
         self, rgb: Mask, *, mask: bool, detections: bool, score_threshold: float, iou_threshold: float

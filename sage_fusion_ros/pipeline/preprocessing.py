@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sage_fusion_ros.pipeline.letterbox import Letterbox
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of R, G, B in 0..1
 
 
@@ -22,12 +24,19 @@ class Preprocessing:
         values: "unit" 0..1, "levels" 0..255, or "imagenet": 0..1 less ImageNet's mean, over its deviation.
         anchor: As in Letterbox.fit.
         interpolation: OpenCV's, for images that are scaled.
+        shrinking: OpenCV's, for those that are made smaller.
     """
 
     order: str = "rgb"
     values: str = "unit"
     anchor: str = "top_left"
     interpolation: int = cv2.INTER_LINEAR
+    shrinking: int = cv2.INTER_LINEAR
+
+    def place(self, image: npt.NDArray[np.uint8], box: Letterbox) -> npt.NDArray[np.uint8]:
+        """The image in its place in the network's input, uint8 HxWx3; see Letterbox.apply."""
+        smaller = box.inner_width < box.width or box.inner_height < box.height
+        return box.apply(image, interpolation=self.shrinking if smaller else self.interpolation)
 
     def fill(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[Any]) -> None:
         """Writes an image as the network wants it.

@@ -22,7 +22,7 @@ FOLDS = 5
 JUDGED = ("validation", "all")
 # Below this score nothing moves an average precision that is worth having; it is that of the detectors beside them.
 SCORE_FLOOR = 0.01
-OVERLAP_LIMIT = 0.65
+OVERLAP_LIMIT = 0.5  # as the node has it
 _WARM_UP = (64, 64)
 
 Image = npt.NDArray[np.uint8]
