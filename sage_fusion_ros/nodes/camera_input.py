@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.nodes.qos import profile, subscribe
+from sage_fusion_ros.nodes.side_node import SideNode
 from sage_fusion_ros.pipeline.camera_info import camera_info_problem
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import RateMeter
@@ -163,27 +161,10 @@ class CameraInputs:
     """
 
     def __init__(self, node: Node, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
-        # Not the global arguments: a remapped node name would make the two nodes namesakes.
-        self._reader = Node(
-            f"{node.get_name()}_inputs",
-            namespace=node.get_namespace(),
-            context=node.context,
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self.cameras = {camera: CameraInput(node, self._reader, camera, qos, offer) for camera in CAMERAS}
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._reader)
-        self._thread = threading.Thread(target=self._spin, name="camera_inputs", daemon=True)
-        self._thread.start()
+        self._side = SideNode(node, "inputs")
+        self.cameras = {camera: CameraInput(node, self._side.node, camera, qos, offer) for camera in CAMERAS}
+        self._side.start()
 
     def close(self) -> None:
         """Ends the subscriptions."""
-        self._executor.shutdown()
-        self._thread.join()
-        self._reader.destroy_node()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._side.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from typing import Any
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.time import Time
 
 from sage_fusion_ros.errors import CalibrationError
+from sage_fusion_ros.nodes.side_node import SideNode
 from sage_fusion_ros.pipeline.pixel_maps import Extrinsics
 
 try:
@@ -37,20 +35,10 @@ class TfExtrinsics:
     def __init__(self, node: Node) -> None:
         if tf2_ros is None:
             raise CalibrationError(WITHOUT_TF)
-        self._reader = Node(
-            f"{node.get_name()}_tf",
-            namespace=node.get_namespace(),
-            context=node.context,
-            use_global_arguments=False,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
+        self._side = SideNode(node, "tf")
         self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, self._reader, spin_thread=False)
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._reader)
-        self._thread = threading.Thread(target=self._spin, name="extrinsics", daemon=True)
-        self._thread.start()
+        self._listener = tf2_ros.TransformListener(self._buffer, self._side.node, spin_thread=False)
+        self._side.start()
 
     def look_up(self, rgb_frame: str, thermal_frame: str) -> Extrinsics:
         """The newest transform from the thermal camera's frame to the RGB camera's.
@@ -72,10 +60,4 @@ class TfExtrinsics:
 
     def close(self) -> None:
         """Stops listening."""
-        self._executor.shutdown()
-        self._thread.join()
-        self._reader.destroy_node()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        self._side.close()
