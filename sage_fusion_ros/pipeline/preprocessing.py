@@ -24,19 +24,20 @@ class Preprocessing:
         values: "unit" 0..1, "levels" 0..255, or "imagenet": 0..1 less ImageNet's mean, over its deviation.
         anchor: As in Letterbox.fit.
         interpolation: OpenCV's, for images that are scaled.
-        shrinking: OpenCV's, for those that are made smaller.
+        shrinking: OpenCV's, for those that are made smaller; `interpolation` when None.
     """
 
     order: str = "rgb"
     values: str = "unit"
     anchor: str = "top_left"
     interpolation: int = cv2.INTER_LINEAR
-    shrinking: int = cv2.INTER_LINEAR
+    shrinking: int | None = None
 
     def place(self, image: npt.NDArray[np.uint8], box: Letterbox) -> npt.NDArray[np.uint8]:
         """The image in its place in the network's input, uint8 HxWx3; see Letterbox.apply."""
         smaller = box.inner_width < box.width or box.inner_height < box.height
-        return box.apply(image, interpolation=self.shrinking if smaller else self.interpolation)
+        shrinking = self.interpolation if self.shrinking is None else self.shrinking
+        return box.apply(image, interpolation=shrinking if smaller else self.interpolation)
 
     def fill(self, image: npt.NDArray[np.uint8], planes: npt.NDArray[Any]) -> None:
         """Writes an image as the network wants it.
