@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -95,20 +96,25 @@ class FusionNode(LifecycleNode):
     @told
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads, checks and warms the models and creates the publishers."""
-        values = self._values
         try:
-            self._make_pairing()  # fails here, and not in activate, where the method is not installed
-            messages = optional_messages()
-            if missing := missing_text(messages):
-                self.get_logger().info(missing, once=True)
-            self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
-            registration = Registration(self, values)
-            models = self._loader.load(values, self._camera_size(), self._check_classes)
+            with self._loader.alone():  # models that change meanwhile would not be those that serve
+                self._configure()
         except SageFusionError as error:
             self._problem = str(error)
             self.get_logger().error(f"configure failed: {error}")
             return FAILURE
         self._problem = ""
+        return SUCCESS
+
+    def _configure(self) -> None:
+        values = self._values
+        self._make_pairing()  # fails here, and not in activate, where the method is not installed
+        messages = optional_messages()
+        if missing := missing_text(messages):
+            self.get_logger().info(missing, once=True)
+        self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
+        registration = Registration(self, values)
+        models = self._loader.load(values, self._camera_size(), self._check_classes)
         qos = profile(values["qos.output.reliability"], values["qos.output.depth"])
         outputs = Outputs(self, qos, messages, self._maps)
         with self._change_lock:
@@ -124,13 +130,13 @@ class FusionNode(LifecycleNode):
                 **pipeline_settings(values),
             )
             self._outputs, self._models = outputs, models
-        return SUCCESS
 
     @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Starts the worker and subscribes."""
-        values = self._values
-        self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
+        with self._change_lock:  # a change of models that comes now finds the worker, or has given it its pipeline
+            values = self._values
+            self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
         self._worker.start()
         qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
         self._inputs = CameraInputs(self, qos, self._worker.offer)
@@ -183,9 +189,9 @@ class FusionNode(LifecycleNode):
         return method(pairing_settings(self._values))
 
     def _camera_size(self) -> tuple[int, int]:
-        """Height and width to warm up with: the RGB camera's where it is known."""
-        width, height = self._inputs.cameras["rgb"].health.size if self._inputs else (0, 0)
-        return (height, width) if width * height else (480, 640)
+        """Height and width to warm up with: that of the last pair fused, not what a message claims."""
+        worker = self._worker
+        return worker.size if worker is not None and worker.size is not None else (480, 640)
 
     def _stop_streaming(self) -> None:
         if self._inputs is not None:
@@ -221,20 +227,29 @@ class FusionNode(LifecycleNode):
             new = {**self._values, **changed}
             check_together(new)
             fixed = [name for name in changed if not FUSION_PARAMETERS[name].live and new[name] != self._values[name]]
-            if fixed and self._models is not None:
-                raise ParameterError(f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up")
-            if self._models is not None and differs(self._values, new):
+            if fixed or differs(self._values, new):
                 with self._loader.alone():
-                    new = {**self._values, **changed}
-                    size = self._camera_size()
-                    models = self._loader.load(new, size, self._check_classes, self._models, self._values)
-                    self._take_over(changed, models)
+                    self._load_anew(changed, fixed)
             else:
                 self._take_over(changed)
         except SageFusionError as error:
             self.get_logger().warning(f"parameter change refused: {error}")
             return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # raised, it would leave the caller without an answer
+            self.get_logger().error(f"parameter change failed: {error!r}\n{traceback.format_exc()}")
+            return SetParametersResult(successful=False, reason=f"it failed: {error!r}")
         return SetParametersResult(successful=True)
+
+    def _load_anew(self, changed: dict[str, Any], fixed: list[str]) -> None:
+        """Loads what differs beside the models that serve, then makes the change real; `alone` is held."""
+        serving, old = self._models, self._values
+        if fixed and serving is not None:
+            raise ParameterError(f"{', '.join(fixed)} can change only while the node is unconfigured: clean it up")
+        if serving is None:  # they are only names until the node is configured
+            self._take_over(changed)
+            return
+        models = self._loader.load({**old, **changed}, self._camera_size(), self._check_classes, serving, old)
+        self._take_over(changed, models)
 
     def _take_over(self, changed: dict[str, Any], models: Models | None = None) -> None:
         """Makes a change real, on top of what may have changed while models were loaded.
@@ -251,6 +266,8 @@ class FusionNode(LifecycleNode):
             check_together(new)
             self._values = new
             if self._models is None:
+                if models is not None:  # the node was cleaned up or shut down during the load
+                    models.close()
                 return
             models = models or self._models
             self._outputs.configure(models.classes, new)

@@ -46,6 +46,7 @@ class FusionWorker:
         self.pairing = pairing
         self.lock = threading.Lock()  # guards pairing and limiter
         self.dropped: Counter[str] = Counter()  # pairs, by reason
+        self.size: tuple[int, int] | None = None  # height and width of the last pair that could be fused
         self.fused = RateMeter()
         self.pair_dt_ms = Rolling()
         self.stages_ms: dict[str, Rolling] = {}
@@ -114,6 +115,7 @@ class FusionWorker:
             camera = "pair"
             watch.lap("decode")
             result = self.pipeline.process(FramePair(rgb, thermal), wants)
+            self.size = result.fused.shape[0], result.fused.shape[1]
             watch.skip()
             self._sink.publish(match, result, watch)
         except SageFusionError as error:
