@@ -2,10 +2,9 @@
 
 The rule, which an observer who knows all stamps could apply: of all RGB and thermal frames not yet paired, the two with
 the least distance (thermal stamps corrected by the cameras' offset) make a pair if that distance is at most `max_dt`;
-repeat. Live, a frame's fate is settled when it, or the partner that the rule gives it, has waited for `hold`, by the
-rule on what has arrived by then; and sooner where no frame still to come can change it. What can still come is bounded
-by the stamps seen: each camera's next stamp lies after its last one by at least the shortest of its recent intervals
-(less a margin).
+repeat. Live, a pair is given out as soon as no frame still to come can be nearer to either of its two frames, or when
+its driving frame has waited for `hold`. What can still come is bounded by the stamps seen: each camera's next
+stamp lies after its last one by at least the shortest of its recent intervals (less a margin).
 
 This module knows stamps and payloads only: no images, no ROS, no clock but the arrival times it is given.
 """
@@ -197,22 +196,22 @@ class Pairing:
                         self._drop(arrival, "time jumped back")
                 stream.epoch = epoch
         matches = []
-        while settled := self._settled(now_ns):
-            for a, b in settled:
-                rgb.waiting.remove(a)
-                thermal.waiting.remove(b)
-                # What lies before the pair on either side can still have a partner, so it stays until its wait is over.
-                stamp = a.stamp_ns if self.settings.drive == "rgb" else b.stamp_ns
-                matches.append(Match(a, b, stamp))
-                self.matched += 1
+        while (best := self._nearest(now_ns)) is not None:
+            a, b = best
+            rgb.waiting.remove(a)
+            thermal.waiting.remove(b)
+            # What lies before the pair on either side can still have a partner, so it stays until its wait is over.
+            stamp = a.stamp_ns if self.settings.drive == "rgb" else b.stamp_ns
+            matches.append(Match(a, b, stamp))
+            self.matched += 1
         for stream in (rgb, thermal):
             for arrival in list(stream.waiting):
                 if self._has_waited(arrival, now_ns) or self._is_hopeless(arrival):
                     self._drop(arrival, "no partner")
         return sorted(matches, key=lambda match: match.stamp_ns)
 
-    def _settled(self, now_ns: int) -> list[tuple[Arrival, Arrival]]:
-        """Waiting pairs of the rule that are certain, or that hold a frame whose wait is over."""
+    def _nearest(self, now_ns: int) -> tuple[Arrival, Arrival] | None:
+        """The nearest two waiting frames that may be given out now; nearer but uncertain pairs keep their frames."""
         rgb, thermal = (self._streams[camera] for camera in CAMERAS)
         candidates = [
             (abs(b.time_ns - a.time_ns), a, b)
@@ -221,25 +220,15 @@ class Pairing:
             if a.epoch == b.epoch and abs(b.time_ns - a.time_ns) <= self.settings.max_dt_ns
         ]
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].time_ns))
-        settled: list[tuple[Arrival, Arrival]] = []
-        gone: set[int] = set()
-        taken: set[int] = set()  # in pairs that the rule makes of what has arrived
         # Frames whose partner is not certain yet; uncertainty spreads to the frames they might fall back on.
         unsure: set[int] = set()
         for dt, a, b in candidates:
-            both = {id(a), id(b)}
-            if both & gone:
-                continue
-            certain = not both & unsure and self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)
-            free = not both & taken
-            if free and (certain or self._has_waited(a, now_ns) or self._has_waited(b, now_ns)):
-                settled.append((a, b))
-                gone |= both
-            else:
-                unsure |= both
-            if free:
-                taken |= both
-        return settled
+            if id(a) not in unsure and id(b) not in unsure:
+                certain = self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)
+                if certain or self._has_waited(a, now_ns) or self._has_waited(b, now_ns):
+                    return a, b
+            unsure |= {id(a), id(b)}
+        return None
 
     def _no_nearer(self, arrival: Arrival, partners: _Stream, dt_ns: int) -> bool:
         """Whether no partner still to come can be nearer to this frame than dt."""
