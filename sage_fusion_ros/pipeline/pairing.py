@@ -2,9 +2,10 @@
 
 The rule, which an observer who knows all stamps could apply: of all RGB and thermal frames not yet paired, the two with
 the least distance (thermal stamps corrected by the cameras' offset) make a pair if that distance is at most `max_dt`;
-repeat. Live, a pair is given out as soon as no frame still to come can be nearer to either of its two frames, or when
-its driving frame has waited for `hold`. What can still come is bounded by the stamps seen: each camera's next
-stamp lies after its last one by at least the shortest of its recent intervals (less a margin).
+repeat. Live, a frame's fate is settled when it, or the partner that the rule gives it, has waited for `hold`, by the
+rule on what has arrived by then; and sooner where no frame still to come can change it. What can still come is bounded
+by the stamps seen: each camera's next stamp lies after its last one by at least the shortest of its recent intervals
+(less a margin).
 
 This module knows stamps and payloads only: no images, no ROS, no clock but the arrival times it is given.
 """
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CAMERAS = ("rgb", "thermal")
-_OTHER = {"rgb": "thermal", "thermal": "rgb"}
+OTHER = {"rgb": "thermal", "thermal": "rgb"}
 _CAPACITY = 64  # frames kept a camera: two seconds of a 30 Hz camera whose partner is silent
 JUMP_NS = 500_000_000  # a stamp this far back is a new start (a bag's loop, a restarted driver), not a late frame
 _LATE_IN_A_ROW = 3  # so many older stamps in a row are a new start too
@@ -176,7 +177,7 @@ class Pairing:
         Frames of the two cameras pair only within one epoch, so a loop's first frames never meet the last frames of the
         loop before; the other camera joins the epoch when its own stamps jump back.
         """
-        stream, other = self._streams[camera], self._streams[_OTHER[camera]]
+        stream, other = self._streams[camera], self._streams[OTHER[camera]]
         for arrival in list(stream.waiting):
             self._drop(arrival, "time jumped back")
         stream.intervals.clear()
@@ -196,22 +197,22 @@ class Pairing:
                         self._drop(arrival, "time jumped back")
                 stream.epoch = epoch
         matches = []
-        while (best := self._nearest(now_ns)) is not None:
-            a, b = best
-            rgb.waiting.remove(a)
-            thermal.waiting.remove(b)
-            # What lies before the pair on either side can still have a partner, so it stays until its wait is over.
-            stamp = a.stamp_ns if self.settings.drive == "rgb" else b.stamp_ns
-            matches.append(Match(a, b, stamp))
-            self.matched += 1
+        while settled := self._settled(now_ns):
+            for a, b in settled:
+                rgb.waiting.remove(a)
+                thermal.waiting.remove(b)
+                # What lies before the pair on either side can still have a partner, so it stays until its wait is over.
+                stamp = a.stamp_ns if self.settings.drive == "rgb" else b.stamp_ns
+                matches.append(Match(a, b, stamp))
+                self.matched += 1
         for stream in (rgb, thermal):
             for arrival in list(stream.waiting):
                 if self._has_waited(arrival, now_ns) or self._is_hopeless(arrival):
                     self._drop(arrival, "no partner")
         return sorted(matches, key=lambda match: match.stamp_ns)
 
-    def _nearest(self, now_ns: int) -> tuple[Arrival, Arrival] | None:
-        """The nearest two waiting frames that may be given out now; nearer but uncertain pairs keep their frames."""
+    def _settled(self, now_ns: int) -> list[tuple[Arrival, Arrival]]:
+        """Waiting pairs of the rule that are certain, or that hold a frame whose wait is over."""
         rgb, thermal = (self._streams[camera] for camera in CAMERAS)
         candidates = [
             (abs(b.time_ns - a.time_ns), a, b)
@@ -220,15 +221,25 @@ class Pairing:
             if a.epoch == b.epoch and abs(b.time_ns - a.time_ns) <= self.settings.max_dt_ns
         ]
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].time_ns))
+        settled: list[tuple[Arrival, Arrival]] = []
+        gone: set[int] = set()
+        taken: set[int] = set()  # in pairs that the rule makes of what has arrived
         # Frames whose partner is not certain yet; uncertainty spreads to the frames they might fall back on.
         unsure: set[int] = set()
         for dt, a, b in candidates:
-            if id(a) not in unsure and id(b) not in unsure:
-                certain = self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)
-                if certain or self._has_waited(a, now_ns) or self._has_waited(b, now_ns):
-                    return a, b
-            unsure |= {id(a), id(b)}
-        return None
+            both = {id(a), id(b)}
+            if both & gone:
+                continue
+            certain = not both & unsure and self._no_nearer(a, thermal, dt) and self._no_nearer(b, rgb, dt)
+            free = not both & taken
+            if free and (certain or self._has_waited(a, now_ns) or self._has_waited(b, now_ns)):
+                settled.append((a, b))
+                gone |= both
+            else:
+                unsure |= both
+            if free:
+                taken |= both
+        return settled
 
     def _no_nearer(self, arrival: Arrival, partners: _Stream, dt_ns: int) -> bool:
         """Whether no partner still to come can be nearer to this frame than dt."""
@@ -240,7 +251,7 @@ class Pairing:
 
     def _is_hopeless(self, arrival: Arrival) -> bool:
         """Whether neither a waiting nor a coming partner can lie within max_dt."""
-        partners = self._streams[_OTHER[arrival.camera]]
+        partners = self._streams[OTHER[arrival.camera]]
         earliest = partners.earliest_next()
         if earliest is None or partners.epoch != arrival.epoch or earliest - arrival.time_ns <= self.settings.max_dt_ns:
             return False
