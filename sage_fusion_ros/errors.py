@@ -6,7 +6,15 @@ class SageFusionError(Exception):
 
 
 class ImageFormatError(SageFusionError):
-    """An image message or file that can't be read as what it claims to be."""
+    """An image message or file that can't be read as what it claims to be.
+
+    Attributes:
+        reason: The part that is wrong, in a word or two that repeat, so that they can be counted: "size", "step".
+    """
+
+    def __init__(self, text: str, reason: str = "unreadable") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class ModelError(SageFusionError):

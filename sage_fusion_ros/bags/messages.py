@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -18,13 +17,11 @@ from sage_fusion_ros.bags.typestore import (
     TIME_REFERENCE,
     typestore,
 )
-from sage_fusion_ros.errors import ImageFormatError
+from sage_fusion_ros.pipeline.compressed_codec import encode_compressed
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.types import Detections
 
 _SECOND = 1_000_000_000
-JPEG_QUALITY = 95
-PNG_LEVEL = 3
 
 
 def stamp(stamp_ns: int) -> Any:
@@ -58,25 +55,13 @@ def compressed(pixels: npt.NDArray[Any], head: Any, *, lossless: bool) -> Any:
     Args:
         pixels: uint8 HxWx3 RGB, or HxW uint8 or uint16.
         head: The message's header.
-        lossless: PNG, which keeps 16 bits; else JPEG of quality 95, for uint8 only.
+        lossless: PNG; else JPEG of quality 95. 16 bits are always PNG.
 
     Raises:
         ImageFormatError: Float images, which neither can hold.
     """
-    colour = pixels.ndim == 3
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageFormatError(
-            f"{pixels.dtype} images can't be packed into PNG or JPEG without loss; write raw images instead"
-        )
-    encoding = "rgb8" if colour else "mono8" if pixels.dtype == np.uint8 else "mono16"
-    source = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR) if colour else np.ascontiguousarray(pixels)
-    if lossless or pixels.dtype == np.uint16:
-        data = cv2.imencode(".png", source, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1]
-        text = f"{encoding}; png compressed {'bgr8' if colour else ''}"
-    else:
-        data = cv2.imencode(".jpg", source, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-        text = f"{encoding}; jpeg compressed {'bgr8' if colour else 'mono8'}"
-    return _make(COMPRESSED, header=head, format=text, data=data.reshape(-1))
+    packed = encode_compressed(pixels, lossless=lossless)
+    return _make(COMPRESSED, header=head, format=packed.format, data=np.frombuffer(packed.data, np.uint8))
 
 
 def camera_info(width: int, height: int, head: Any, intrinsics: tuple[float, ...] | None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, check_together
 
@@ -33,7 +34,7 @@ def read_parameters(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
         if not separator or not name:
             raise ParameterError(f"--set has '{word}'; expected NAME:=VALUE, such as fusion.model:=sage")
         try:
-            given[name] = yaml.safe_load(value) if value else ""
+            given[name] = safe_yaml.parse(value) if value else ""
         except yaml.YAMLError as error:
             raise ParameterError(f"--set {name}: '{value}' is no YAML value") from error
     values = FUSION_PARAMETERS.resolve(given)
@@ -45,7 +46,7 @@ def read_parameters(file: Path | None, words: Sequence[str]) -> dict[str, Any]:
 
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = safe_yaml.read(file)
     except OSError as error:
         raise ParameterError(f"'{file}' can't be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ModelError
 
 CARD_NAME = "card.yaml"
 MAX_CLASSES = 255  # the id 255 means "no label"
+MAX_NAME = 256  # letters: names go into messages, diagnostics and logs
 TASKS = ("fusion", "exposure_fusion", "perception", "segmentation", "detection")
 
 
@@ -25,10 +29,15 @@ class Tensor:
     range: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        low, high = self.range
-        if not low < high:
-            raise ValueError(f"tensor '{self.name}' has the range {list(self.range)}; the first must be the lower")
-        object.__setattr__(self, "range", (float(low), float(high)))
+        for text in (self.name, self.dtype):
+            if not isinstance(text, str) or len(text) > MAX_NAME:
+                raise ValueError(
+                    f"a tensor's name and dtype are texts of at most {MAX_NAME} letters; one is {_short(text)}"
+                )
+        low, high = (float(bound) for bound in self.range)
+        if not low < high or not math.isfinite(high - low):
+            raise ValueError(f"tensor '{self.name}' has the range [{low:g}, {high:g}]; the first must be the lower")
+        object.__setattr__(self, "range", (low, high))
 
 
 FUSION_INPUTS = (Tensor("rgb_luma"), Tensor("thermal"))
@@ -76,10 +85,13 @@ class ModelCard:
     measured: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for key in ("name", "task", "sha256", "file", "version"):
+            if len(getattr(self, key)) > MAX_NAME:
+                raise ValueError(f"{key} is {_short(getattr(self, key))}; expected at most {MAX_NAME} letters")
         if self.task not in TASKS:
             raise ValueError(f"task is '{self.task}'; expected one of {', '.join(TASKS)}")
-        if Path(self.file).name != self.file or self.file in ("", ".", ".."):
-            raise ValueError(f"file is '{self.file}'; expected a plain file name in the model's own folder")
+        if Path(self.file).name != self.file or self.file in ("", ".", "..") or "\0" in self.file:
+            raise ValueError(f"file is {_short(self.file)}; expected a plain file name in the model's own folder")
         if not 1 <= self.size_multiple <= 256:
             raise ValueError(f"size_multiple is {self.size_multiple}; expected 1 to 256")
         if self.input_side % 32 or not 0 <= self.input_side <= 8192:
@@ -100,9 +112,16 @@ def check_classes(names: tuple[str, ...], what: str) -> None:
         raise ValueError(f"{what} has {len(names)} names; expected at most {MAX_CLASSES}")
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"{what} has no name for the id {index}: it holds {name!r}")
+            raise ValueError(f"{what} has no name for the id {index}: it holds {_short(name)}")
+        if len(name) > MAX_NAME:
+            raise ValueError(f"{what} has a name of {len(name)} letters for the id {index}; expected up to {MAX_NAME}")
         if name in names[:index]:
             raise ValueError(f"{what} has the name '{name}' twice, for the ids {names.index(name)} and {index}")
+
+
+def _short(value: object) -> str:
+    """A value from a card as an error may quote it, on one line and of bounded length."""
+    return reprlib.repr(value)
 
 
 def sha256_of(path: Path) -> str:
@@ -122,7 +141,7 @@ def read_card(folder: Path) -> ModelCard:
     """
     path = folder / CARD_NAME
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = safe_yaml.read(path)
     except OSError as error:
         raise ModelError(f"model card {path} can't be read ({error.strerror}); a model folder needs one") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -133,7 +152,7 @@ def read_card(folder: Path) -> ModelCard:
     unknown = sorted(str(key) for key in data.keys() - known.keys())
     missing = sorted({"name", "task", "sha256", "licence"} - data.keys())
     if unknown or missing:
-        what = [f"unknown fields {unknown}"] * bool(unknown) + [f"missing fields {missing}"] * bool(missing)
+        what = [f"unknown fields {_short(unknown)}"] * bool(unknown) + [f"missing fields {missing}"] * bool(missing)
         raise ModelError(f"model card {path} has {' and '.join(what)}; the fields are {sorted(known)}")
     try:
         for key in ("inputs", "outputs"):
@@ -148,11 +167,11 @@ def read_card(folder: Path) -> ModelCard:
         for key in ("mask_classes", "detection_classes"):
             if key in data:
                 if not isinstance(data[key], list):
-                    raise ValueError(f"{key} is {data[key]!r}; expected a list of names")
+                    raise ValueError(f"{key} is {_short(data[key])}; expected a list of names")
                 data[key] = tuple(data[key])
         return ModelCard(**data)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"model card {path}: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"model card {path}: {str(error)[:500]}") from error
 
 
 def write_card(folder: Path, card: ModelCard) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ParameterError
 
 
@@ -24,7 +25,7 @@ class ClassMap:
     def __init__(self, path: Path, known: Mapping[str, int]) -> None:
         self._path = path
         try:
-            names = yaml.safe_load(path.read_text(encoding="utf-8"))
+            names = safe_yaml.read(path)
         except OSError as error:
             raise ParameterError(f"the label file {path} can't be read ({error.strerror})") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:

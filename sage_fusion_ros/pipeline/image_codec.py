@@ -18,6 +18,7 @@ import numpy.typing as npt
 from sage_fusion_ros.errors import ImageFormatError
 
 MAX_PIXELS = 1 << 27  # 134 megapixels: far above any camera, far below what would exhaust a robot's memory
+MAX_NAME = 256  # letters of an encoding, a format or a frame_id; ROS's own names are shorter
 
 
 class ImageMessage(Protocol):
@@ -73,33 +74,12 @@ def decode(message: ImageMessage) -> npt.NDArray[Any]:
         uint8 HxWx3 RGB for colour, Bayer and YUV encodings; HxW uint8, uint16 or float32 for the one-channel ones.
 
     Raises:
-        ImageFormatError: Unknown encoding, a size of zero or beyond reason, a step shorter than a row, or too few data.
+        ImageFormatError: Unknown encoding, a size of zero or beyond reason, a step shorter than a row, or data that are
+            fewer or more than step and height say.
     """
+    layout, row, buffer = _checked(message)
     height, width, step = int(message.height), int(message.width), int(message.step)
-    layout = _LAYOUTS.get(str(message.encoding).lower())
-    if layout is None:
-        raise ImageFormatError(
-            f"encoding '{str(message.encoding)[:40]}' is not supported; supported are {', '.join(ENCODINGS)}"
-        )
-    if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
-        raise ImageFormatError(f"size {width}x{height} is not a usable image size; check the camera driver")
     dtype = np.dtype(layout.dtype)
-    row = width * layout.channels * dtype.itemsize
-    if step < row:
-        raise ImageFormatError(
-            f"step is {step} bytes, but a row of {width} pixels in {message.encoding} takes {row}; "
-            "check the camera driver"
-        )
-    try:
-        buffer = np.frombuffer(message.data, np.uint8)
-    except (ValueError, TypeError, BufferError) as error:
-        raise ImageFormatError(f"data can't be read as bytes: {error}") from error
-    needed = step * (height - 1) + row  # the last row may come without its padding
-    if buffer.size < needed:
-        raise ImageFormatError(
-            f"data holds {buffer.size} bytes, but {height} rows of step {step} take {step * height}; "
-            "the message was cut short"
-        )
     pixels = np.lib.stride_tricks.as_strided(buffer, (height, row), (step, 1), writeable=False)
     if dtype.itemsize > 1:
         pixels = np.ascontiguousarray(pixels).view(dtype)
@@ -107,7 +87,69 @@ def decode(message: ImageMessage) -> npt.NDArray[Any]:
             pixels = pixels.byteswap()
     if layout.channels > 1:
         pixels = pixels.reshape(height, width, layout.channels)
-    return pixels if layout.to_rgb is None else _to_rgb(pixels, layout.to_rgb, str(message.encoding))
+    return pixels if layout.to_rgb is None else _to_rgb(pixels, layout.to_rgb, str(message.encoding).lower())
+
+
+def check(message: ImageMessage) -> None:
+    """Finds what keeps a message from being an image, without touching a pixel: cheap enough for a callback.
+
+    Raises:
+        ImageFormatError: As decode does.
+    """
+    _checked(message)
+
+
+def shown(text: object) -> str:
+    """A name from a message as a log may hold it: short, on one line, its strange characters escaped."""
+    whole = str(text)
+    start = repr(whole[:40])[1:-1]
+    return start if len(whole) <= 40 else f"{start}... ({len(whole)} letters)"
+
+
+def check_name(what: str, name: object) -> None:
+    """Refuses a name that is longer than any name: it would go on into every output's header and every log.
+
+    Raises:
+        ImageFormatError: It has more than MAX_NAME letters.
+    """
+    if len(str(name)) > MAX_NAME:
+        raise ImageFormatError(f"{what} is '{shown(name)}'; expected at most {MAX_NAME}", what)
+
+
+def _checked(message: ImageMessage) -> tuple[_Layout, int, npt.NDArray[np.uint8]]:
+    """How a message lies in memory: its layout, the bytes of a row without padding, and its data."""
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    encoding = str(message.encoding)
+    layout = _LAYOUTS.get(encoding.lower()) if len(encoding) <= MAX_NAME else None
+    if layout is None:
+        raise ImageFormatError(
+            f"encoding '{shown(encoding)}' is not supported; supported are {', '.join(ENCODINGS)}", "encoding"
+        )
+    if height <= 0 or width <= 0 or height * width > MAX_PIXELS:
+        raise ImageFormatError(f"size {width}x{height} is not a usable image size; check the camera driver", "size")
+    row = width * layout.channels * np.dtype(layout.dtype).itemsize
+    if step < row:
+        raise ImageFormatError(
+            f"step is {step} bytes, but a row of {width} pixels in {encoding} takes {row}; check the camera driver",
+            "step",
+        )
+    try:
+        buffer = np.frombuffer(message.data, np.uint8)
+    except (ValueError, TypeError, BufferError) as error:
+        raise ImageFormatError(f"data can't be read as bytes: {error}", "data") from error
+    if buffer.size < step * (height - 1) + row:  # the last row may come without its padding
+        raise ImageFormatError(
+            f"data holds {buffer.size} bytes, but {height} rows of step {step} take {step * height}; "
+            "the message was cut short",
+            "data",
+        )
+    if buffer.size > step * height:
+        raise ImageFormatError(
+            f"data holds {buffer.size} bytes, but {height} rows of step {step} take {step * height}; "
+            "size or step is wrong, check the camera driver",
+            "data",
+        )
+    return layout, row, buffer
 
 
 def _to_rgb(pixels: npt.NDArray[Any], conversion: int, encoding: str) -> npt.NDArray[Any]:
@@ -115,9 +157,21 @@ def _to_rgb(pixels: npt.NDArray[Any], conversion: int, encoding: str) -> npt.NDA
     if (encoding.startswith(("yuv", "uyvy")) and width % 2) or (
         encoding.startswith("bayer") and min(height, width) < 2
     ):
-        raise ImageFormatError(f"size {width}x{height} is impossible in {encoding}; check the camera driver")
+        raise ImageFormatError(f"size {width}x{height} is impossible in {encoding}; check the camera driver", "size")
     image = cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
     return to_8bit(image) if image.dtype == np.uint16 else image
+
+
+def demosaic(image: npt.NDArray[Any], encoding: str) -> npt.NDArray[Any]:
+    """A mosaic as RGB: uint8 HxWx3 from uint8 or uint16 HxW.
+
+    Raises:
+        ImageFormatError: The encoding is no mosaic's, or the image is smaller than the mosaic.
+    """
+    layout = _LAYOUTS.get(encoding.lower())
+    if layout is None or layout.to_rgb is None or not encoding.lower().startswith("bayer_"):
+        raise ImageFormatError(f"encoding '{shown(encoding)}' is no mosaic; check the camera driver", "encoding")
+    return _to_rgb(image, layout.to_rgb, encoding.lower())
 
 
 def to_8bit(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -134,7 +188,7 @@ def as_rgb(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if image.ndim == 3:
         return image
     if image.dtype == np.float32:
-        raise ImageFormatError("32FC1 came on the RGB topic; are the RGB and thermal topics swapped?")
+        raise ImageFormatError("32FC1 came on the RGB topic; are the RGB and thermal topics swapped?", "encoding")
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(to_8bit(image)), cv2.COLOR_GRAY2RGB), np.uint8)
 
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.errors import ImageFormatError, SourceError
-from sage_fusion_ros.pipeline.image_codec import as_rgb, as_thermal, decode
+from sage_fusion_ros.pipeline.compressed_codec import decode
+from sage_fusion_ros.pipeline.image_codec import as_rgb, as_thermal
 from sage_fusion_ros.sources.bag_topics import ImageTopic, choose_topics
 from sage_fusion_ros.sources.base import CAMERAS, Camera, SourcePair, check_index
-from sage_fusion_ros.sources.images import decode_file
 
 _RAW, _COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -171,12 +170,7 @@ class _Track:
             data = self._data(index)
             message = self._typestore.deserialize_cdr(data, _COMPRESSED if self.topic.compressed else _RAW)
             frame_id = str(message.header.frame_id)
-            if not self.topic.compressed:
-                return decode(message), frame_id
-            image = decode_file(bytes(message.data), cv2.IMREAD_UNCHANGED, name)
-            if image.ndim == 3:
-                image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-            return image, frame_id
+            return decode(message), frame_id
         except SourceError:
             raise
         except ImageFormatError as error:

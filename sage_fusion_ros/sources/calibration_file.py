@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import CalibrationError
 from sage_fusion_ros.pipeline.camera_model import CameraModel
 from sage_fusion_ros.pipeline.pixel_maps import Extrinsics, HomographyMap, Size
@@ -61,16 +62,15 @@ def read_calibration(path: Path) -> Calibration:
     """
     path = Path(path).expanduser().absolute()
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+        raw = safe_yaml.read_bytes(path, MAX_BYTES)
+    except yaml.YAMLError as error:
+        raise CalibrationError(f"calibration file {path}: {error}; it is something else") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CalibrationError(
             f"calibration file {path} can't be read ({reason}); give an absolute path, or one from the working "
             "directory; sage-fusion calibrate writes such files"
         ) from error
-    if len(raw) > MAX_BYTES:
-        raise CalibrationError(f"calibration file {path} has more than {MAX_BYTES} bytes; it is something else")
     try:
         return parse_calibration(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -86,8 +86,8 @@ def parse_calibration(text: str) -> Calibration:
         CalibrationError: See read_calibration.
     """
     try:
-        data = yaml.load(text, _Loader)  # a safe loader
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        data = safe_yaml.parse(text)
+    except yaml.YAMLError as error:
         raise CalibrationError(f"not valid YAML: {str(error)[:300]}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise CalibrationError(f"it does not begin with 'format: {FORMAT}'")
@@ -162,17 +162,6 @@ def calibration_text(calibration: Calibration) -> str:
     if calibration.report:
         data["report"] = calibration.report
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"the field '{twice}' is given twice")
-        return super().construct_mapping(node, deep)
 
 
 def _check_keys(data: Mapping[Any, Any], needed: set[str], optional: set[str], what: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import zlib
 from pathlib import Path
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.errors import SourceError
+from sage_fusion_ros.pipeline.image_file import damage
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 
@@ -87,7 +87,7 @@ def decode_file(data: bytes, flags: int, name: str) -> npt.NDArray[np.generic]:
     Raises:
         SourceError: When the data is empty, truncated or no image.
     """
-    reason = _damage(data)
+    reason = damage(data)
     if reason:
         raise SourceError(f"'{name}' is damaged: {reason}")
     image = None
@@ -103,31 +103,3 @@ def _bytes(path: Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise SourceError(f"'{path}' can't be read: {error.strerror or error}") from error
-
-
-def _damage(data: bytes) -> str | None:
-    """What is wrong with the bytes of a JPEG or PNG file, or None."""
-    if not data:
-        return "it is empty"
-    if data.startswith(b"\xff\xd8"):
-        # Image data escapes 0xff, so after the last start of scan the only end-of-image marker is the real one.
-        return None if data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") else "the JPEG data ends early"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return _png_damage(data)
-    return None
-
-
-def _png_damage(data: bytes) -> str | None:
-    position = 8
-    while position + 12 <= len(data):
-        length = int.from_bytes(data[position : position + 4], "big")
-        end = position + 8 + length
-        kind = data[position + 4 : position + 8]
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return f"a checksum of the PNG is wrong (chunk {kind.decode('latin-1')})"
-        if kind == b"IEND":
-            return None
-        position = end + 4
-    return "the PNG data ends early"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ParameterError
 
 _FOLD = 5
@@ -65,7 +66,7 @@ def read_split(path: Path) -> SplitSettings:
         ParameterError: The file can't be read, or has no such section, or the section is of another form.
     """
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = safe_yaml.read(Path(path))
     except OSError as error:
         raise ParameterError(f"the split {path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

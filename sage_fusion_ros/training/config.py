@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.sources.split import SplitSettings
 from sage_fusion_ros.training.perception.settings import PerceptionSettings
@@ -152,7 +153,7 @@ def read_settings(path: Path, recipe: str, **overrides: Any) -> TrainSettings:
         ParameterError: Unreadable file, unknown key, wrong type or value, or another recipe's file.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = safe_yaml.read(path)
     except OSError as error:
         raise ParameterError(f"training settings {path} can't be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import yaml
 
+from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.engines.card import ModelCard
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network
@@ -105,7 +106,7 @@ def _join_notes(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _read_notes(path: Path) -> dict[str, Any]:
     try:
-        notes = yaml.safe_load(path.read_text(encoding="utf-8"))
+        notes = safe_yaml.read(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(f"card notes {path} can't be read: {error}") from error
     if not isinstance(notes, dict) or not notes.keys() <= _NOTES:
