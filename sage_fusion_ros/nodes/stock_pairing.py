@@ -13,7 +13,7 @@ from typing import Any
 from builtin_interfaces.msg import Time
 
 from sage_fusion_ros.errors import ParameterError
-from sage_fusion_ros.pipeline.pairing import CAMERAS, Arrival, Match, PairingSettings
+from sage_fusion_ros.pipeline.pairing import CAMERAS, JUMP_NS, Arrival, Match, PairingSettings
 
 _QUEUE = 10
 
@@ -43,6 +43,8 @@ class StockPairing:
         )
         self._synchronizer.registerCallback(self._on_pair)
         self._found: list[Match] = []
+        self._last_ns: dict[str, int] = {}
+        self._epochs: Counter[str] = Counter()
 
     @property
     def settings(self) -> PairingSettings:
@@ -56,10 +58,23 @@ class StockPairing:
 
     def add(self, camera: str, stamp_ns: int, arrived_ns: int, payload: Any = None) -> list[Match]:
         """Takes one frame in and returns the pairs it completes."""
+        return self.wait(self.note(camera, stamp_ns, arrived_ns, payload))
+
+    def note(self, camera: str, stamp_ns: int, arrived_ns: int, payload: Any = None) -> Arrival:
+        """The frame as it came; a stamp that lies far back begins a new epoch, so that what is later may be older."""
         time_ns = stamp_ns - (self._settings.thermal_offset_ns if camera == "thermal" else 0)
-        arrival = Arrival(camera, stamp_ns, time_ns, arrived_ns, 0, payload)
-        stamp = Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
-        self._filters[camera].signalMessage(SimpleNamespace(header=SimpleNamespace(stamp=stamp), arrival=arrival))
+        last_ns, self._last_ns[camera] = self._last_ns.get(camera, time_ns), time_ns
+        if last_ns - time_ns >= JUMP_NS:
+            self._epochs[camera] += 1
+            self.resets = max(self._epochs.values())
+        return Arrival(camera, stamp_ns, time_ns, arrived_ns, self._epochs[camera], payload)
+
+    def wait(self, arrival: Arrival) -> list[Match]:
+        """Hands a frame over to the synchronizer and returns the pairs it completes."""
+        stamp = Time(sec=arrival.time_ns // 1_000_000_000, nanosec=arrival.time_ns % 1_000_000_000)
+        self._filters[arrival.camera].signalMessage(
+            SimpleNamespace(header=SimpleNamespace(stamp=stamp), arrival=arrival)
+        )
         found, self._found = self._found, []
         self.matched += len(found)
         return found

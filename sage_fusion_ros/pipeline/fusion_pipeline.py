@@ -1,9 +1,9 @@
-"""One pair in, one result out: thermal normalisation, registration, fusion, perception, tint."""
+"""One pair (or one image alone) in, one result out: thermal normalisation, registration, fusion, perception, tint."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from sage_fusion_ros.pipeline.fuse import Fuser
 from sage_fusion_ros.pipeline.registration import Registered, Registrar, resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.tint import tint_warm
-from sage_fusion_ros.pipeline.types import FramePair, FusionResult
+from sage_fusion_ros.pipeline.types import RGB_VIEW, THERMAL_VIEW, Frame, FramePair, FusionResult
 
 if TYPE_CHECKING:
     from sage_fusion_ros.pipeline.perceive import Perceiver
@@ -87,6 +87,46 @@ class FusionPipeline:
         watch.lap("register")
         fused = self._fuse(rgb, registered)
         watch.lap("fuse")
+        return self._look(fused, registered, wants, watch)
+
+    def process_alone(
+        self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY
+    ) -> FusionResult:
+        """What goes out of one camera while the other one is lost; the networks look at it as at any fused image.
+
+        An RGB image goes out as it is. A thermal image is fused with black: what the network makes of an RGB camera
+        that sees nothing, which is what the perception model has learnt from.
+
+        Args:
+            frame: RGB or thermal.
+            rgb_size: Of the RGB camera's images, height and width, for thermal frames: where they can be registered the
+                result has the RGB camera's geometry, so that its consumers notice no change; None: not known.
+            wants: What to compute beside the image.
+
+        Raises:
+            ImageFormatError: The image is too small for the network.
+            CalibrationError: It can't be registered, and is not to go out then.
+        """
+        watch = Stopwatch()
+        if frame.image.ndim == 3:
+            return self._look(np.asarray(frame.image, np.uint8), Registered(None), wants, watch)
+        thermal = self.normaliser(frame.image, frame.stamp_ns)
+        watch.lap("normalise")
+        registered, view = Registered(thermal), THERMAL_VIEW
+        if self.registrar is not None and rgb_size is not None:
+            found = self._register(thermal, *rgb_size)
+            if found.thermal is not None and not self.registrar.problem:
+                registered, view = found, RGB_VIEW
+        watch.lap("register")
+        assert registered.thermal is not None
+        fused = self._fuse(np.zeros((*registered.thermal.shape, 3), np.uint8), registered)
+        watch.lap("fuse")
+        return replace(self._look(fused, registered, wants, watch), view=view)
+
+    def _look(
+        self, fused: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
+    ) -> FusionResult:
+        """Mask, boxes and tint of a fused image."""
         mask, detections = None, None
         perceiver = self.perceiver
         if perceiver is not None and (wants.mask or wants.detections):
@@ -110,7 +150,7 @@ class FusionPipeline:
             detections=detections,
             mask_classes=() if mask is None or perceiver is None else perceiver.mask_classes,
             detection_classes=() if detections is None or perceiver is None else perceiver.detection_classes,
-            thermal_valid=registered.valid(*rgb.shape[:2]),
+            thermal_valid=registered.valid(*fused.shape[:2]),
             timings_ms=watch.laps_ms,
         )
 

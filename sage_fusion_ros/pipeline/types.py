@@ -11,6 +11,8 @@ from sage_fusion_ros.errors import ImageFormatError
 
 Image = npt.NDArray[np.generic]
 
+RGB_VIEW, THERMAL_VIEW = "rgb", "thermal"
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -79,13 +81,14 @@ class FusionResult:
     """What one pair became.
 
     Attributes:
-        fused: uint8 HxWx3 RGB in the RGB image's size.
+        fused: uint8 HxWx3 RGB, in the RGB image's size unless `view` says otherwise.
         mask: uint8 HxW class ids, or None where no segmentation ran.
         detections: Boxes, or None where no detection ran.
         mask_classes: Name of each id of the mask.
         detection_classes: Name of each class id of the detections.
         thermal_valid: uint8 HxW, 255 where thermal reaches, 0 where RGB alone is shown; None: everywhere.
         timings_ms: Duration of each stage in milliseconds, by name.
+        view: Whose geometry and size the images have: "rgb", or "thermal" of a thermal image that goes out alone.
     """
 
     fused: npt.NDArray[np.uint8]
@@ -95,3 +98,4 @@ class FusionResult:
     detection_classes: tuple[str, ...] = ()
     thermal_valid: npt.NDArray[np.uint8] | None = None
     timings_ms: dict[str, float] = field(default_factory=dict)
+    view: str = RGB_VIEW

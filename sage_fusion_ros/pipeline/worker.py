@@ -7,18 +7,26 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sage_fusion_ros.errors import SageFusionError
+from sage_fusion_ros.pipeline.choice import Chooser
+from sage_fusion_ros.pipeline.compressed_codec import decode
+from sage_fusion_ros.pipeline.degraded import NEVER_LOST, PAIR, DegradedSettings, Intake, Matcher, Pick
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch, Wants
-from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal, decode
-from sage_fusion_ros.pipeline.pairing import JUMP_NS, Match, Pairing
+from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal
 from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
-from sage_fusion_ros.pipeline.types import Frame, FramePair, FusionResult, Image
+from sage_fusion_ros.pipeline.types import RGB_VIEW, Frame, FramePair, FusionResult, Image
 
 logger = logging.getLogger(__name__)
+
+_LOOK_NS = 500_000_000  # how often images that nobody wants are looked at, so that diagnostics know the cameras
+# No offset between two cameras' stamps is corrected beyond half of this. A step back that is longer, where one camera
+# takes over from the other, comes of clocks that have nothing in common; to wait it out would be an outage.
+_FOREIGN_CLOCK_NS = 10_000_000_000
 
 
 class Sink(Protocol):
@@ -27,7 +35,7 @@ class Sink(Protocol):
     def wants(self) -> Wants:
         """What somebody listens to; nothing is computed for the rest."""
 
-    def publish(self, match: Match, result: FusionResult, watch: Stopwatch) -> None:
+    def publish(self, pick: Pick, result: FusionResult, watch: Stopwatch) -> None:
         """Takes a result over; laps its own stages on the watch."""
 
     def report(self, camera: str, error: Exception) -> None:
@@ -40,19 +48,31 @@ class FusionWorker:
     `offer` is what a subscription calls: it stores and returns. Nothing is ever decoded or fused in it or in a lock.
     """
 
-    def __init__(self, pairing: Pairing, pipeline: FusionPipeline, sink: Sink, max_hz: float = 0.0) -> None:
+    def __init__(
+        self,
+        pairing: Matcher,
+        pipeline: FusionPipeline,
+        sink: Sink,
+        max_hz: float = 0.0,
+        degraded: DegradedSettings = NEVER_LOST,
+    ) -> None:
         self.pipeline = pipeline  # replaced as a whole when the model changes; read once a pair
         self.limiter = RateLimiter(max_hz)
         self.pairing = pairing
-        self.lock = threading.Lock()  # guards pairing and limiter
+        self.intake = Intake(pairing, degraded)
+        self.chooser = Chooser(degraded)
+        self.lock = threading.Lock()  # guards pairing, intake and limiter
         self.dropped: Counter[str] = Counter()  # pairs, by reason
         self.size: tuple[int, int] | None = None  # height and width of the last pair that could be fused
         self.fused = RateMeter()
+        self.modes: Counter[str] = Counter()  # results, by the mode they were made in
         self.pair_dt_ms = Rolling()
         self.stages_ms: dict[str, Rolling] = {}
         self._sink = sink
-        self._slot: NewestSlot[Match] = NewestSlot()
-        self._last: Match | None = None
+        self._slot: NewestSlot[Pick] = NewestSlot()
+        self._last: Pick | None = None
+        self._looked_ns = 0
+        self._rgb_frame_id = ""
         self._thread = threading.Thread(target=self._work, name="fusion_worker", daemon=True)
 
     def start(self) -> None:
@@ -69,18 +89,23 @@ class FusionWorker:
 
     def offer(self, camera: str, stamp_ns: int, message: ImageMessage) -> None:
         """Takes a frame in: cheap, thread-safe, called from subscriptions."""
+        unchanged = self.intake.unchanged(camera, message)
         with self.lock:
             now = time.monotonic_ns()
             first = self.pairing.next_deadline_ns() is None
-            self._store(self.pairing.add(camera, stamp_ns, now, message), now)
+            self._store(self.intake.add(camera, stamp_ns, now, message, unchanged), now)
         if first:
             self._slot.wake()  # so that the thread sees the new deadline
 
-    def _store(self, matches: list[Match], now_ns: int) -> None:
-        for match in matches:
+    def adjust(self, degraded: DegradedSettings) -> None:
+        """Takes over settings that changed; the caller holds the lock."""
+        self.intake.settings = self.chooser.settings = degraded
+
+    def _store(self, picks: list[Pick], now_ns: int) -> None:
+        for pick in picks:
             if not self.limiter.allows(now_ns):
                 self.dropped["rate limit"] += 1
-            elif self._slot.put(match) is not None:
+            elif self._slot.put(pick) is not None:
                 self.dropped["replaced by a newer pair"] += 1
 
     def _work(self) -> None:
@@ -88,51 +113,85 @@ class FusionWorker:
             with self.lock:
                 deadline = self.pairing.next_deadline_ns()
             timeout = None if deadline is None else max(0.0, (deadline - time.monotonic_ns()) * 1e-9)
-            match = self._slot.take(timeout)
-            if match is not None:
-                self._fuse(match)
+            pick = self._slot.take(timeout)
+            if pick is not None:
+                self._fuse(pick)
             with self.lock:
                 now = time.monotonic_ns()
-                self._store(self.pairing.poll(now), now)
+                self._store(self.intake.poll(now), now)
 
-    def _fuse(self, match: Match) -> None:
-        last = self._last
-        if last is not None and match.rgb.epoch == last.rgb.epoch and 0 <= last.stamp_ns - match.stamp_ns < JUMP_NS:
-            self.dropped["older than the last one"] += 1  # it had to wait for certainty while a later pair did not
+    def _fuse(self, pick: Pick) -> None:
+        if not self._in_turn(pick):
             return
-        self._last = match
         wants = self._sink.wants()
         if not wants:
+            self._last = pick
             self.dropped["nobody listens"] += 1
-            return
+            if time.monotonic_ns() - self._looked_ns < _LOOK_NS:
+                return
+        self._looked_ns = time.monotonic_ns()
         watch = Stopwatch()
         camera = "pair"
         try:
             camera = "rgb"
-            rgb = _frame(match.rgb.payload, match.rgb.stamp_ns, as_rgb)
+            rgb = None if pick.rgb is None else _frame(pick.rgb.payload, pick.rgb.stamp_ns, as_rgb)
             camera = "thermal"
-            thermal = _frame(match.thermal.payload, match.thermal.stamp_ns, as_thermal)
+            thermal = None if pick.thermal is None else _frame(pick.thermal.payload, pick.thermal.stamp_ns, as_thermal)
             camera = "pair"
             watch.lap("decode")
-            result = self.pipeline.process(FramePair(rgb, thermal), wants)
-            self.size = result.fused.shape[0], result.fused.shape[1]
+            choice = self.chooser.choose(pick, rgb, thermal)
+            watch.lap("look")
+            if not wants:
+                return
+            if choice.frames is None:
+                self.dropped[choice.reason] += 1
+                return
+            # A pair of which one image is no good goes out under the other one's stamp, which may be older.
+            if choice.pick.mode != pick.mode and not self._in_turn(choice.pick):
+                return
+            pick = self._last = choice.pick
+            result = self._process(choice.frames, wants)
+            if result.view == RGB_VIEW:
+                self.size = result.fused.shape[0], result.fused.shape[1]
+                if rgb is not None:
+                    self._rgb_frame_id = rgb.frame_id
+                pick = replace(pick, frame_id=self._rgb_frame_id)
+            elif thermal is not None:
+                pick = replace(pick, frame_id=thermal.frame_id)
             watch.skip()
-            self._sink.publish(match, result, watch)
+            self._sink.publish(pick, result, watch)
         except SageFusionError as error:
+            self._last = pick
             self.dropped[f"unreadable: {camera}"] += 1
             self._sink.report(camera, error)
         except Exception as error:
             # A robot's node outlives whatever one pair does to it; the count and the traceback say what happened.
             logger.exception("a pair could not be fused")
+            self._last = pick
             self.dropped["failed"] += 1
             self._sink.report(camera, error)
         else:
             now = time.monotonic_ns()
             self.fused.tick(now)
-            self.pair_dt_ms.add(match.dt_ns / 1e6)
-            waited = {"since_arrival": (now - match.arrived_ns) / 1e6}
+            self.modes[pick.mode] += 1
+            if pick.dt_ns is not None and pick.mode == PAIR:
+                self.pair_dt_ms.add(pick.dt_ns / 1e6)
+            waited = {"since_arrival": (now - pick.arrived_ns) / 1e6}
             for stage, duration in {**watch.laps_ms, **result.timings_ms, **waited}.items():
                 self.stages_ms.setdefault(stage, Rolling()).add(duration)
+
+    def _in_turn(self, pick: Pick) -> bool:
+        """Whether a pick is newer than what went before: it may have waited for certainty while a later one did not."""
+        last = self._last
+        if last is None or pick.epoch != last.epoch or not 0 <= last.stamp_ns - pick.stamp_ns < _FOREIGN_CLOCK_NS:
+            return True
+        self.dropped["older than the last one"] += 1
+        return False
+
+    def _process(self, frames: FramePair | Frame, wants: Wants) -> FusionResult:
+        if isinstance(frames, FramePair):
+            return self.pipeline.process(frames, wants)
+        return self.pipeline.process_alone(frames, self.size, wants)
 
 
 def _frame(message: Any, stamp_ns: int, convert: Callable[[Image], Image]) -> Frame:
