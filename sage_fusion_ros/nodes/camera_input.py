@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from sage_fusion_ros.nodes.qos import profile, subscribe
+from sage_fusion_ros.errors import ImageFormatError
+from sage_fusion_ros.nodes.connection import image_topic, publisher_profiles, why_nothing_comes
+from sage_fusion_ros.nodes.qos import describe, overridden, profile, subscribe, unfit
 from sage_fusion_ros.nodes.side_node import SideNode
 from sage_fusion_ros.pipeline.camera_info import camera_info_problem
+from sage_fusion_ros.pipeline.compressed_codec import check
+from sage_fusion_ros.pipeline.image_codec import check_name, shown
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import RateMeter
 
@@ -37,27 +42,34 @@ class CameraHealth:
     ahead_ms: float = 0.0
     zero_stamps: int = 0
     error: str = ""
-    error_count: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # images, by the part of them that was wrong
     error_ns: int = 0  # monotonic
     info_error: str = ""  # of the newest CameraInfo
 
 
 class CameraInput:
-    """Subscribes to ~/input/<camera> and ~/input/<camera>_camera_info.
+    """Subscribes to ~/input/<camera>, or to /compressed behind it, and to ~/input/<camera>_camera_info.
 
     Args:
-        node: The node whose inputs these are: its topic names, clock and log.
+        node: The node whose inputs these are: its topic names, overrides, clock and log.
         reader: The node that subscribes for it.
         camera: "rgb" or "thermal".
-        qos: Profile of the image subscription.
-        offer: Called with camera, stamp in nanoseconds and message for each image; must return at once.
+        transport: "raw" or "compressed".
+        qos: Profile of the image subscription, without overrides.
+        offer: Called with camera, stamp in nanoseconds and message for each image that passed the first check; must
+            return at once.
+
+    Raises:
+        ParameterError: An override is no QoS.
     """
 
     def __init__(
-        self, node: Node, reader: Node, camera: str, qos: QoSProfile, offer: Callable[[str, int, Image], None]
+        self, node: Node, reader: Node, camera: str, transport: str, qos: QoSProfile, offer: Callable[..., None]
     ) -> None:
         self.camera = camera
-        self.topic = node.resolve_topic_name(f"~/input/{camera}")
+        self.topic = node.resolve_topic_name(image_topic(node.resolve_topic_name(f"~/input/{camera}"), transport))
+        self.qos = overridden(node, self.topic, "subscription", qos)
+        self._transport = transport
         self.info_topic = node.resolve_topic_name(f"~/input/{camera}_camera_info")
         self.health = CameraHealth(RateMeter())
         self.camera_info: CameraInfo | None = None
@@ -66,10 +78,10 @@ class CameraInput:
         self._warned: set[str] = set()
         subscribe(
             reader,
-            Image,
+            Image if transport == "raw" else CompressedImage,
             self.topic,
             self._on_image,
-            qos,
+            self.qos,
             on_mismatch=self._on_mismatch,
             on_lost=self._on_lost,
         )
@@ -81,11 +93,15 @@ class CameraInput:
         )
 
     def note_error(self, error: Exception) -> None:
-        """Takes note of an image that could not be read; a new kind of error is logged, a repeated one counted."""
+        """Takes note of an image that could not be used: logged once a reason, then counted."""
+        reason = error.reason if isinstance(error, ImageFormatError) else type(error).__name__
         self.health.error = str(error)
-        self.health.error_count += 1
+        self.health.refused[reason] += 1
         self.health.error_ns = time.monotonic_ns()
-        self._warn_once(f"error: {error}", f"{self.camera} image on {self.topic} is dropped: {error}")
+        self._warn_once(
+            f"error: {reason}",
+            f"{self.camera} image on {self.topic} is dropped: {error} (said once; diagnostics count '{reason}')",
+        )
 
     def calibration(self) -> str:
         """What the camera says of its lens: "none" without CameraInfo, "uncalibrated" where its K is zero."""
@@ -98,11 +114,31 @@ class CameraInput:
         """How many publishers the topic has now."""
         return int(self._node.count_publishers(self.topic))
 
-    def _on_image(self, message: Image) -> None:
+    def publisher_profiles(self) -> str:
+        """What the publishers of the topic offer in QoS; empty without any."""
+        return publisher_profiles(self._node, self.topic)
+
+    def why_nothing_comes(self) -> str:
+        """What keeps images from coming; empty where the graph shows no cause."""
+        return why_nothing_comes(self._node, self.camera, self.topic, self._transport, self.qos)
+
+    def tell_silence(self) -> None:
+        """Logs why no image has ever come, each cause once; for a while after the start."""
+        if not self.health.rate.total and (text := self.why_nothing_comes()):
+            self._warn_once(f"silent: {text.partition(' ')[0]}", text)
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        """Stores a message that can be an image; what is wrong with its fields is told here, of its pixels later."""
         health = self.health
+        try:
+            check_name("frame_id", message.header.frame_id)
+            encoding, *size = check(message)
+        except ImageFormatError as error:
+            self.note_error(error)
+            return
         health.rate.tick(time.monotonic_ns())
-        health.encoding = message.encoding[:40]
-        health.size = (message.width, message.height)
+        health.encoding = shown(encoding)
+        health.size = (size[0], size[1])
         now_ns = self._node.get_clock().now().nanoseconds
         stamp_ns = stamp_to_ns(message.header.stamp)
         if stamp_ns == 0:
@@ -131,10 +167,12 @@ class CameraInput:
 
     def _on_mismatch(self, policy: str) -> None:
         self.health.qos_mismatch = policy
+        others = unfit(self._node, self.topic, "publishers", self.qos) or "a publisher"
         self._warn_once(
             f"qos {policy}",
-            f"a publisher of {self.topic} does not fit in QoS {policy}, so none of its images arrive: change its QoS, "
-            "or set qos.input.reliability to best_effort, which fits all publishers",
+            f"QoS {policy} of {self.topic} does not fit {others}, so none of its images arrive; asked for is "
+            f"{describe(self.qos)}: change either, or set qos.input.reliability to best_effort, which fits all "
+            "publishers",
         )
 
     def _on_lost(self, total: int) -> None:
@@ -160,9 +198,11 @@ class CameraInputs:
     node can be in one executor only; so the images get a second node, named after the first.
     """
 
-    def __init__(self, node: Node, qos: QoSProfile, offer: Callable[[str, int, Image], None]) -> None:
+    def __init__(self, node: Node, transports: Mapping[str, str], qos: QoSProfile, offer: Callable[..., None]) -> None:
         self._side = SideNode(node, "inputs")
-        self.cameras = {camera: CameraInput(node, self._side.node, camera, qos, offer) for camera in CAMERAS}
+        self.cameras = {
+            camera: CameraInput(node, self._side.node, camera, transports[camera], qos, offer) for camera in CAMERAS
+        }
         self._side.start()
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from sage_fusion_ros.engines.base import EngineInfo
 from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput, CameraInputs
 from sage_fusion_ros.nodes.models import Models
 from sage_fusion_ros.nodes.outputs import Outputs
+from sage_fusion_ros.nodes.qos import describe
 from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.stats import Rolling
 from sage_fusion_ros.pipeline.worker import FusionWorker
@@ -41,25 +42,28 @@ def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> Diagno
         "size": f"{health.size[0]}x{health.size[1]}",
         "calibration": camera.calibration(),
         "publishers": publishers,
+        "qos": describe(camera.qos),
+        "publisher_qos": camera.publisher_profiles() or "none",
         "qos_mismatch": health.qos_mismatch or "none",
         "lost_in_transport": health.lost,
         "stamp_ahead_ms": health.ahead_ms,
         "zero_stamps": health.zero_stamps,
-        "unreadable": health.error_count,
+        "unreadable": sum(health.refused.values()),
         "last_error": health.error or "none",
+        **{f"refused: {reason}": count for reason, count in sorted(health.refused.copy().items())},
     }
     problems: list[tuple[bytes, str]] = []
     if age_ms is None or age_ms > stale_ms:
-        if publishers == 0:
-            text = f"no publisher on {camera.topic}: is the camera running, is the topic remapped?"
-        elif health.qos_mismatch:
-            text = f"QoS {health.qos_mismatch} of the publisher does not fit: see qos.input.reliability"
+        if cause := camera.why_nothing_comes():
+            text = cause
+        elif health.refused and now - health.error_ns < _RECENT_NS:
+            text = "no image that comes can be used"
         elif age_ms is None:
             text = "a publisher is there, but no image has come: large images need more shared memory"
         else:
             text = f"silent for {age_ms / 1e3:.1f} s"
         problems.append((ERROR, text))
-    if health.error_count and now - health.error_ns < _RECENT_NS:
+    if health.refused and now - health.error_ns < _RECENT_NS:
         problems.append((WARN, f"images can't be read: {health.error}"))
     if health.ahead_ms * 1e6 > FUTURE_NS:
         problems.append(

@@ -30,15 +30,16 @@ from sage_fusion_ros.nodes.parameters import (
     thermal_settings,
 )
 from sage_fusion_ros.nodes.process import run_node
-from sage_fusion_ros.nodes.qos import profile
+from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile
 from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
-from sage_fusion_ros.pipeline.pairing import Pairing
+from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
+SILENCE_S = 5.0  # so long after activation a camera that has never sent is told in the log
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -109,6 +110,7 @@ class FusionNode(LifecycleNode):
     def _configure(self) -> None:
         values = self._values
         self._make_pairing()  # fails here, and not in activate, where the method is not installed
+        check_overrides(self)
         messages = optional_messages()
         if missing := missing_text(messages):
             self.get_logger().info(missing, once=True)
@@ -139,7 +141,8 @@ class FusionNode(LifecycleNode):
             self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
         self._worker.start()
         qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
-        self._inputs = CameraInputs(self, qos, self._worker.offer)
+        transports = {camera: values[f"image_transport.{camera}"] for camera in CAMERAS}
+        self._inputs = CameraInputs(self, transports, qos, self._worker.offer)
         self._outputs.inputs = cameras = self._inputs.cameras
         self._active_since = time.monotonic()
         self.get_logger().info(f"active: fusing {cameras['rgb'].topic} with {cameras['thermal'].topic}")
@@ -223,6 +226,8 @@ class FusionNode(LifecycleNode):
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Checks a change, then makes it real; a change refused leaves everything as it was."""
         try:
+            if made := [p.name for p in parameters if p.name.startswith(OVERRIDES)]:
+                raise ParameterError(f"{', '.join(made)} is read at the start of the node alone")
             changed = {p.name: FUSION_PARAMETERS[p.name].coerce(p.value) for p in parameters if p.name in self._values}
             new = {**self._values, **changed}
             check_together(new)
@@ -292,6 +297,9 @@ class FusionNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         active_s = time.monotonic() - self._active_since
+        if self._inputs is not None and active_s > SILENCE_S:
+            for camera in list(self._inputs.cameras.values()):
+                camera.tell_silence()
         parts = (self._inputs, self._worker, self._outputs)
         statuses = diagnostics.node_statuses(
             self.get_name(), self._values, self._models, self._problem, *parts, active_s

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from sage_fusion_ros.pipeline.compressed_codec import Packing, encode_compressed
 from sage_fusion_ros.pipeline.image_codec import encode
 
 # Packages of messages that are used where they are installed, and what is not published without them.
@@ -51,3 +52,11 @@ def image_message(image: np.ndarray[Any, Any], header: Header) -> Image:
     message.height, message.width, message.step = encoded.height, encoded.width, encoded.step
     message.encoding, message.is_bigendian, message.data = encoded.encoding, encoded.is_bigendian, encoded.data
     return message
+
+
+def compressed_message(
+    image: np.ndarray[Any, Any], header: Header, *, lossless: bool, packing: Packing
+) -> CompressedImage:
+    """An array as sensor_msgs/CompressedImage; see compressed_codec.encode_compressed for the arrays it takes."""
+    packed = encode_compressed(image, lossless=lossless, packing=packing)
+    return CompressedImage(header=header, format=packed.format, data=packed.data)

@@ -18,11 +18,18 @@ from sage_fusion_ros.nodes.annotation_output import AnnotationsTopic
 from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, MaskRunsTopic, ObjectsTopic
 from sage_fusion_ros.nodes.camera_input import CameraInput
 from sage_fusion_ros.nodes.detection_outputs import DetectionsTopic, LabelInfoTopic
-from sage_fusion_ros.nodes.image_outputs import FusedTopic, MaskTopic, OverlayTopic, ThermalValidTopic
+from sage_fusion_ros.nodes.image_outputs import (
+    FusedTopic,
+    ImageTopic,
+    MaskTopic,
+    OverlayTopic,
+    ThermalValidTopic,
+)
 from sage_fusion_ros.nodes.messages import ns_to_stamp
-from sage_fusion_ros.nodes.qos import profile
+from sage_fusion_ros.nodes.qos import advertise, profile
 from sage_fusion_ros.nodes.topic import Topic
 from sage_fusion_ros.pipeline.camera_info import image_size
+from sage_fusion_ros.pipeline.compressed_codec import Packing
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch, Wants
 from sage_fusion_ros.pipeline.pairing import Match
 from sage_fusion_ros.pipeline.stats import Rolling
@@ -80,7 +87,10 @@ class Outputs:
             tier4, autoware = messages["tier4_perception_msgs"], messages["autoware_perception_msgs"]
             self._topics += [ObjectsTopic(node, tier4, autoware, qos, maps), MaskRunsTopic(node, qos, maps)]
         self._heard: list[Topic] = []
-        self._camera_info = node.create_publisher(CameraInfo, "~/output/camera_info", qos)
+        self._own_mismatches: dict[str, str] = {}
+        self._camera_info = advertise(
+            node, CameraInfo, "~/output/camera_info", qos, on_mismatch=self._own_mismatches.__setitem__
+        )
         debug = profile("reliable", 10)
         self._floats = {
             name: node.create_publisher(Float64Stamped or Float64, f"~/debug/{name}", debug) for name in DEBUG_FLOATS
@@ -96,6 +106,16 @@ class Outputs:
         for publisher in (self._camera_info, self._pair_stamps, *self._floats.values()):
             self._node.destroy_publisher(publisher)
 
+    def mismatches(self) -> dict[str, str]:
+        """By full topic, whose subscription gets nothing since its QoS does not fit, in words."""
+        return {topic: text for each in (*self._topics,) for topic, text in each.mismatches.items()} | (
+            self._own_mismatches
+        )
+
+    def heard(self) -> list[str]:
+        """Names of the topics that the newest pair went out on."""
+        return [topic.name.removeprefix("~/output/") for topic in self._heard]
+
     def configure(self, classes: Classes, values: dict[str, Any]) -> None:
         """Takes over what may change while running; says what the class numbers mean where that is new.
 
@@ -106,6 +126,10 @@ class Outputs:
         """
         self._classes = classes
         self._overlay.opacity = values["output.overlay_opacity"]
+        packing = Packing(values["output.jpeg_quality"], values["output.png_level"])
+        for topic in self._topics:
+            if isinstance(topic, ImageTopic):
+                topic.packing = packing
         if self._detections is not None:
             self._detections.by_name = values["detection.class_id"] == "name"
             self._label_infos[MaskTopic.name].announce(classes.mask)

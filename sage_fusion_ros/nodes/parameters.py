@@ -15,6 +15,7 @@ from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
 from sage_fusion_ros.pipeline.thermal import NORMALISATIONS, ThermalSettings
 
 RELIABILITIES = ("best_effort", "reliable")
+TRANSPORTS = ("raw", "compressed")
 
 FUSION_PARAMETERS = ParameterTable(
     Spec("fusion.model", "sage_fast", "Fusion model: a name in models.path or the package, or a folder.", live=True),
@@ -221,6 +222,34 @@ FUSION_PARAMETERS = ParameterTable(
         "output.autoware_mask",
         "",
         "File that maps the mask's classes to Autoware's 16; empty: config/autoware_mask.yaml of the package.",
+    ),
+    Spec(
+        "output.jpeg_quality",
+        95,
+        "Quality of ~/output/fused/compressed and ~/output/overlay/compressed.",
+        low=1,
+        high=100,
+        live=True,
+    ),
+    Spec(
+        "output.png_level",
+        3,
+        "How hard the compressed mask and thermal_valid are packed, without loss; 9 is the smallest and slowest.",
+        low=0,
+        high=9,
+        live=True,
+    ),
+    Spec(
+        "image_transport.rgb",
+        "raw",
+        "raw: images of ~/input/rgb; compressed: JPEG or PNG of ~/input/rgb/compressed.",
+        choices=TRANSPORTS,
+    ),
+    Spec(
+        "image_transport.thermal",
+        "raw",
+        "Likewise for ~/input/thermal; PNG keeps 16 bits, JPEG does not.",
+        choices=TRANSPORTS,
     ),
     Spec("qos.input.reliability", "best_effort", "Reliability of the input subscriptions.", choices=RELIABILITIES),
     Spec("qos.input.depth", 5, "Messages kept for each input.", low=1, high=100),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+
+logger = logging.getLogger(__name__)
 
 
 class SideNode:
@@ -31,6 +33,7 @@ class SideNode:
             start_parameter_services=False,
         )
         self._executor = SingleThreadedExecutor(context=beside.context)
+        self._closed = False
         self._thread = threading.Thread(target=self._spin, name=suffix, daemon=True)
 
     def start(self) -> None:
@@ -40,10 +43,18 @@ class SideNode:
 
     def close(self) -> None:
         """Stops listening."""
+        self._closed = True
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        """Listens until it is closed: a message that makes its callback fail must not make the node deaf to others."""
+        while not self._closed:
+            try:
+                self._executor.spin()
+                return
+            except ExternalShutdownException:
+                return
+            except Exception:
+                logger.exception("a message to %s could not be taken", self.node.get_name())
