@@ -136,10 +136,12 @@ class Pairing:
         stream = self._streams[camera]
         time_ns = stamp_ns - (self.settings.thermal_offset_ns if camera == "thermal" else 0)
         if stream.last_ns is not None and time_ns <= stream.last_ns:
+            if time_ns == stream.last_ns:  # however often: a stamp that stands still starts nothing new
+                self.dropped[camera, "repeated stamp"] += 1
+                return None
             stream.late_in_a_row += 1
             if stream.last_ns - time_ns < JUMP_NS and stream.late_in_a_row < _LATE_IN_A_ROW:
-                same = time_ns == stream.last_ns
-                self.dropped[camera, "repeated stamp" if same else "out of order"] += 1
+                self.dropped[camera, "out of order"] += 1
                 return None
             self._start_anew(camera, arrived_ns)
         elif stream.last_ns is not None:

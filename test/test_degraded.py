@@ -1,0 +1,306 @@
+"""A lost camera: found in time, never where it lives, its partner's frames once each, pairs again when it is back."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sage_fusion_ros.pipeline.choice import Chooser
+from sage_fusion_ros.pipeline.degraded import DegradedSettings, Intake, Pick
+from sage_fusion_ros.pipeline.freeze import FreezeWatch
+from sage_fusion_ros.pipeline.pairing import Arrival, Pairing, PairingSettings
+from sage_fusion_ros.pipeline.types import Frame, FramePair
+
+MS = 1_000_000
+BASE = 1_700_000_000_000 * MS
+TIMEOUT = 500
+SETTINGS = DegradedSettings(timeout_ns=TIMEOUT * MS, frozen_ns=TIMEOUT * MS)
+
+
+def message(content):
+    """A message of which only the bytes matter."""
+    return SimpleNamespace(data=np.random.default_rng(content).integers(0, 256, 300, np.uint8).tobytes())
+
+
+class Stage:
+    """Two cameras before an intake; times in ms from the start. Content counts up unless a camera is frozen."""
+
+    def __init__(self, settings=SETTINGS, hold_ms=40, rate=1.0):
+        self.intake = Intake(Pairing(PairingSettings(max_dt_ns=10 * MS, hold_ns=hold_ms * MS)), settings)
+        self.picks = []
+        self.offered = 0
+        self.rate = rate
+
+    def send(self, camera, at, content=None, arrived=None):
+        """One frame of this stamp; returns what came out at once."""
+        self.offered += 1
+        payload = message(hash((camera, at)) % 2**32 if content is None else content)
+        arrived_ns = round((at if arrived is None else arrived) / self.rate * MS)
+        unchanged = self.intake.unchanged(camera, payload)
+        found = self.intake.add(camera, BASE + round(at * MS), arrived_ns, payload, unchanged)
+        self.picks += found
+        return found
+
+    def play(self, begin, end, cameras=("rgb", "thermal"), step=33, frozen=()):
+        """Frames of the cameras from begin to end."""
+        for at in range(begin, end, step):
+            for camera in cameras:
+                self.send(camera, at, content=7 if camera in frozen else None)
+
+    def account(self):
+        """How many frames came out or were dropped, once nothing waits any more."""
+        self.picks += self.intake.poll(10**18)
+        out = [frame for pick in self.picks for frame in pick.frames]
+        assert len({(f.camera, f.stamp_ns) for f in out}) == len(out), "no frame comes out twice"
+        return len(out) + sum(self.intake.pairing.dropped.values())
+
+
+def at_ms(pick):
+    return (pick.stamp_ns - BASE) // MS
+
+
+@pytest.mark.parametrize(
+    ("dies", "lives", "mode"), [("thermal", "rgb", "rgb_only"), ("rgb", "thermal", "thermal_only")]
+)
+def test_a_silent_camera_is_found_in_time_and_taken_back(dies, lives, mode):
+    stage = Stage()
+    stage.play(0, 1000)
+    stage.play(1000, 3000, cameras=(lives,))
+    alone = [pick for pick in stage.picks if pick.mode != "pair"]
+    assert {pick.mode for pick in alone} == {mode}
+    assert TIMEOUT <= at_ms(alone[0]) - 990 <= TIMEOUT + 2 * 33, "by its last frame, within the timeout and a frame"
+    assert np.diff([at_ms(pick) for pick in alone]).tolist() == [33] * (len(alone) - 1), "every frame from then on"
+    assert all(pick.frames[0].camera == lives for pick in alone)
+    assert stage.intake.lost() == {dies: "silent", lives: ""}
+    before = len(stage.picks)
+    stage.play(3003, 4000)
+    back = stage.picks[before:]
+    assert at_ms(back[0]) <= 3003 + 33
+    assert {pick.mode for pick in back[1:]} == {"pair"}
+    assert stage.intake.lost() == {"rgb": "", "thermal": ""}
+    assert stage.account() == stage.offered
+
+
+@pytest.mark.parametrize(("freezes", "mode"), [("thermal", "rgb_only"), ("rgb", "thermal_only")])
+def test_a_frozen_camera_is_found_in_time_and_not_paired(freezes, mode):
+    stage = Stage()
+    stage.play(0, 990)
+    stage.play(990, 3000, frozen=(freezes,))
+    first = next(pick for pick in stage.picks if pick.mode == mode)
+    assert TIMEOUT <= at_ms(first) - 990 <= TIMEOUT + 2 * 33
+    assert {pick.mode for pick in stage.picks if pick.stamp_ns > first.stamp_ns} == {mode}
+    assert stage.intake.lost()[freezes] == "frozen"
+    assert stage.intake.pairing.dropped[freezes, "frozen"] > 40
+    before = len(stage.picks)
+    stage.play(3003, 3300)
+    assert {pick.mode for pick in stage.picks[before + 1 :]} == {"pair"}
+    assert stage.account() == stage.offered
+
+
+@given(st.integers(2, 14), st.sampled_from([11, 16, 33, 111]))
+def test_a_camera_that_repeats_its_images_is_not_frozen(repeats, period):
+    """A core of 9 Hz behind an interface of 60 sends each image seven times."""
+    if (repeats - 1) * period >= TIMEOUT:
+        return
+    watch = FreezeWatch()
+    for i in range(100):
+        assert not watch.note(i * period * MS, watch.unchanged(message(i // repeats).data), TIMEOUT * MS)
+
+
+def test_two_equal_images_are_no_freeze_however_far_apart():
+    watch = FreezeWatch()
+    for i in range(10):
+        assert not watch.note(i * 10_000 * MS, watch.unchanged(message(i // 2).data), TIMEOUT * MS)
+
+
+@pytest.mark.parametrize("place", [0, 123_457, 299_999])
+def test_one_byte_tells_a_live_image_from_a_frozen_one(place):
+    data = np.zeros(300_000, np.uint8)
+    watch = FreezeWatch()
+    watch.unchanged(data.tobytes())
+    assert watch.unchanged(data.tobytes())
+    data[place] = 1
+    assert not watch.unchanged(data.tobytes())
+
+
+@pytest.mark.parametrize("data", [b"", None, [1, 2], "text"])
+def test_data_that_are_no_image_are_no_freeze_and_no_crash(data):
+    watch = FreezeWatch()
+    for i in range(100):
+        watch.note(i * 33 * MS, watch.unchanged(data), TIMEOUT * MS)
+    assert not watch.frozen or data == b""
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([0.1, 0.5, 1, 2, 10]), st.sampled_from([33, 111]), st.integers(0, 100_000))
+def test_a_paused_slow_or_fast_recording_loses_no_camera(rate, thermal_step, pause):
+    """Stamps stand still while the clock on the wall goes on, or run at another speed."""
+    stage = Stage(rate=rate)
+    for at in range(0, 6000):
+        arrived = at + (pause if at > 3000 else 0)
+        if at % 33 == 0:
+            stage.send("rgb", at, arrived=arrived)
+        if at % thermal_step == 0:
+            stage.send("thermal", at, arrived=arrived)
+    assert stage.intake.lost() == {"rgb": "", "thermal": ""}
+    assert {pick.mode for pick in stage.picks} == {"pair"}
+
+
+def test_a_jump_of_one_clock_loses_no_camera():
+    stage = Stage()
+    stage.play(0, 1000)
+    stage.send("rgb", 3_600_000, arrived=1001)
+    stage.send("rgb", 3_600_033, arrived=1033)
+    assert stage.intake.lost()["thermal"] == ""
+
+
+def test_a_bag_that_loops_goes_on_with_pairs():
+    stage = Stage()
+    for lap in range(3):
+        for at in range(0, 2000, 33):
+            for camera in ("rgb", "thermal"):
+                stage.send(camera, at, arrived=lap * 2000 + at)
+    assert {pick.mode for pick in stage.picks} == {"pair"}
+    assert stage.intake.pairing.resets == 2
+
+
+def test_a_camera_that_never_came_is_lost_too():
+    stage = Stage()
+    stage.play(0, 2000, cameras=("rgb",))
+    assert stage.intake.lost()["thermal"] == "not there yet"
+    assert stage.picks[-1].mode == "rgb_only"
+
+
+def test_a_driver_that_sends_one_stamp_again_and_again_is_lost():
+    stage = Stage()
+    stage.play(0, 1000)
+    for at in range(1023, 2500, 33):
+        stage.send("rgb", at)
+        stage.offered += 1
+        stage.intake.add("thermal", BASE + 990 * MS, at * MS, message(at))
+    assert stage.intake.lost()["thermal"] == "sending no new stamps"
+    assert stage.picks[-1].mode == "rgb_only"
+    assert stage.account() == stage.offered
+
+
+def test_policy_stop_lets_nothing_out():
+    stage = Stage(DegradedSettings(rgb_lost="stop", thermal_lost="stop"))
+    stage.play(0, 990)
+    stage.play(990, 3000, cameras=("rgb",))
+    assert {pick.mode for pick in stage.picks} == {"pair"}
+    assert stage.intake.pairing.dropped["rgb", "thermal lost"] > 40
+    assert stage.account() == stage.offered
+
+
+def test_with_a_timeout_of_0_nothing_is_lost():
+    stage = Stage(DegradedSettings(timeout_ns=0, frozen_ns=0))
+    stage.play(0, 990)
+    stage.play(990, 5000, cameras=("rgb",))
+    stage.play(5000, 8000, frozen=("thermal",))
+    assert {pick.mode for pick in stage.picks} == {"pair"}
+
+
+faults = st.lists(
+    st.tuples(st.sampled_from(["rgb", "thermal"]), st.sampled_from(["dead", "frozen"]), st.integers(30, 3000)),
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(faults, st.sampled_from([33, 50, 111]), st.integers(0, 9))
+def test_whatever_dies_every_frame_is_accounted_for_and_pairs_return(plan, thermal_step, phase):
+    """Cameras die and freeze in turn, with two seconds of health between."""
+    stage = Stage()
+    spans, now = [], 2000
+    for camera, fault, length in plan:
+        spans.append((camera, fault, now, now + length))
+        now += length + 2000
+    for at in range(0, now):
+        for camera, step, shift in (("rgb", 33, 0), ("thermal", thermal_step, phase)):
+            if at < shift or (at - shift) % step:
+                continue
+            fault = next((f for c, f, begin, end in spans if c == camera and begin <= at < end), "")
+            if fault != "dead":
+                stage.send(camera, at, content=7 if fault == "frozen" else None)
+    modes = [pick for pick in stage.picks if at_ms(pick) > now - 1000]
+    assert modes
+    assert all(pick.mode == "pair" for pick in modes)
+    for pick in stage.picks:
+        if pick.mode != "pair":
+            other = "thermal" if pick.mode == "rgb_only" else "rgb"
+            assert any(c == other and begin + 400 <= at_ms(pick) <= end + 200 for c, _, begin, end in spans)
+    assert stage.account() == stage.offered
+
+
+def frames(rgb_value, thermal_value, at=0):
+    """A pick and its two frames; a value makes an image flat, None makes it noise."""
+    rng = np.random.default_rng(at)
+    rgb = (
+        rng.integers(20, 200, (40, 50, 3), np.uint8) if rgb_value is None else np.full((40, 50, 3), rgb_value, np.uint8)
+    )
+    thermal = (
+        rng.integers(2000, 4000, (30, 40), np.uint16)
+        if thermal_value is None
+        else np.full((30, 40), thermal_value, np.uint16)
+    )
+    arrivals = [Arrival(c, BASE + at * MS + d, BASE + at * MS + d, 0, 0) for c, d in (("rgb", 0), ("thermal", 3))]
+    pick = Pick(*arrivals, arrivals[0].stamp_ns)
+    return pick, Frame(arrivals[0].stamp_ns, "rgb", rgb), Frame(arrivals[1].stamp_ns, "thermal", thermal)
+
+
+def test_a_flat_thermal_image_leaves_the_rgb_image_under_its_own_stamp():
+    choice = Chooser(SETTINGS).choose(*frames(None, 3000))
+    assert choice.pick.mode == "rgb_only"
+    assert isinstance(choice.frames, Frame)
+    assert choice.frames.frame_id == "rgb"
+    assert choice.pick.stamp_ns == BASE
+    assert choice.pick.dt_ns is None
+
+
+def test_an_over_exposed_rgb_image_leaves_the_thermal_image_under_its_own_stamp():
+    choice = Chooser(SETTINGS).choose(*frames(255, None))
+    assert choice.pick.mode == "thermal_only"
+    assert choice.frames.frame_id == "thermal"
+    assert choice.pick.stamp_ns == BASE + 3
+
+
+def test_two_bad_images_are_nothing():
+    choice = Chooser(SETTINGS).choose(*frames(255, 3000))
+    assert choice.frames is None
+    assert choice.reason == "both cameras lost"
+
+
+@pytest.mark.parametrize(("lost", "values"), [("rgb", (255, None)), ("thermal", (None, 3000))])
+def test_stop_is_said_with_the_camera_that_is_lost(lost, values):
+    choice = Chooser(DegradedSettings(rgb_lost="stop", thermal_lost="stop")).choose(*frames(*values))
+    assert choice.frames is None
+    assert choice.reason == f"{lost} lost"
+
+
+def test_hold_shows_the_last_good_thermal_image_for_its_time_and_rgb_alone_after():
+    chooser = Chooser(DegradedSettings(thermal_lost="hold", hold_ns=1000 * MS))
+    _, _, good = frames(None, None)
+    chooser.choose(*frames(None, None))
+    for at, mode in ((33, "hold"), (990, "hold"), (1056, "rgb_only"), (1089, "rgb_only")):
+        choice = chooser.choose(*frames(None, 3000, at))
+        assert choice.pick.mode == mode
+        assert choice.pick.stamp_ns == BASE + at * MS, "RGB's stamp"
+        assert isinstance(choice.frames, FramePair) == (mode == "hold")
+        if mode == "hold":
+            assert (choice.frames.thermal.image == good.image).all()
+            assert choice.pick.dt_ns == 3 - at * MS, "how old it is is said"
+    assert chooser.choose(*frames(None, None, 1122)).pick.mode == "pair"
+
+
+def test_hold_counts_from_what_a_frozen_camera_shows_and_not_across_a_loop():
+    chooser = Chooser(DegradedSettings(thermal_lost="hold", hold_ns=1000 * MS))
+    chooser.choose(*frames(None, None, 600))
+    pick, rgb, _ = frames(None, None, 1200)
+    alone = Pick(pick.rgb, None, pick.stamp_ns, "hold", stale_since_ns=BASE + 100 * MS)
+    assert chooser.choose(alone, rgb, None).pick.mode == "rgb_only", "it has shown the same since 100 ms"
+    alone = Pick(pick.rgb, None, pick.stamp_ns, "hold", stale_since_ns=BASE + 600 * MS)
+    assert chooser.choose(alone, rgb, None).pick.mode == "hold"
+    looped = Pick(Arrival("rgb", BASE, BASE, 0, 1), None, BASE, "hold", stale_since_ns=BASE + 600 * MS)
+    assert chooser.choose(looped, rgb, None).pick.mode == "rgb_only"
