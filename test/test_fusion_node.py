@@ -239,8 +239,15 @@ def test_nothing_is_computed_when_nobody_listens(models):
 
 def test_a_publisher_that_does_not_fit_is_named(models):
     with NodeRig(models, reliable=False, **{"qos.input.reliability": "reliable"}) as rig:
-        rig.wait(lambda: "QoS RELIABILITY" in rig.message("input rgb"), "the mismatch in diagnostics")
+        offered = "/fusion_node/input/rgb does not fit /cameras (best_effort, volatile"
+        asked = "asked for is reliable, volatile, depth 5"
+        rig.wait(lambda: f"QoS of {offered}" in rig.message("input rgb"), "the mismatch in diagnostics")
+        assert asked in rig.message("input rgb")
+        assert rig.value("input rgb", "qos") == "reliable, volatile, depth 5"
+        assert rig.value("input rgb", "publisher_qos").startswith("best_effort, volatile")
+        rig.wait(lambda: f"QoS RELIABILITY of {offered}" in rig.log, "the mismatch in the log")
         assert rig.value("input rgb", "qos_mismatch") == "RELIABILITY"
+        assert asked in rig.log
         assert "qos.input.reliability to best_effort" in rig.log
 
 

@@ -122,10 +122,22 @@ class CameraInput:
         """What keeps images from coming; empty where the graph shows no cause."""
         return why_nothing_comes(self._node, self.camera, self.topic, self._transport, self.qos)
 
-    def tell_silence(self) -> None:
-        """Logs why no image has ever come, each cause once; for a while after the start."""
-        if not self.health.rate.total and (text := self.why_nothing_comes()):
-            self._warn_once(f"silent: {text.partition(' ')[0]}", text)
+    def tell_connection(self, patient: bool) -> None:
+        """Logs what keeps images from coming, each cause once.
+
+        Args:
+            patient: Whether a publisher may still be about to start.
+        """
+        if self.health.qos_mismatch and (others := unfit(self._node, self.topic, "publishers", self.qos)):
+            if not patient or "a node (" not in others:
+                self._warn_once(
+                    "qos",
+                    f"QoS {self.health.qos_mismatch} of {self.topic} does not fit {others}, so none of its images "
+                    f"arrive; asked for is {describe(self.qos)}: change either, or set qos.input.reliability to "
+                    "best_effort, which fits all publishers",
+                )
+        elif not patient and not self.health.rate.total and (text := self.why_nothing_comes()):
+            self._warn_once(f"silent: {text.split(' ')[0]}", text)
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         """Stores a message that can be an image; what is wrong with its fields is told here, of its pixels later."""
@@ -166,14 +178,8 @@ class CameraInput:
             self.camera_info = message
 
     def _on_mismatch(self, policy: str) -> None:
+        """Takes note; who it is becomes known a little later (tell_connection)."""
         self.health.qos_mismatch = policy
-        others = unfit(self._node, self.topic, "publishers", self.qos) or "a publisher"
-        self._warn_once(
-            f"qos {policy}",
-            f"QoS {policy} of {self.topic} does not fit {others}, so none of its images arrive; asked for is "
-            f"{describe(self.qos)}: change either, or set qos.input.reliability to best_effort, which fits all "
-            "publishers",
-        )
 
     def _on_lost(self, total: int) -> None:
         self.health.lost = total

@@ -153,6 +153,13 @@ def timing_status(node_name: str, worker: FusionWorker, latency_ms: Rolling) -> 
     return status(node_name, "timing", OK, "", values)
 
 
+def outputs_status(node_name: str, outputs: Outputs) -> DiagnosticStatus:
+    """What is published because somebody listens, and who listens in vain."""
+    texts = [text for mismatches in outputs.mismatches for text in mismatches.texts()]
+    values = {"heard": ", ".join(outputs.heard()) or "none", "qos_mismatch": len(texts)}
+    return status(node_name, "outputs", WARN if texts else OK, "; ".join(texts) or "publishing", values)
+
+
 def node_statuses(
     node_name: str,
     values: Mapping[str, Any],
@@ -184,6 +191,7 @@ def node_statuses(
     if worker is not None and outputs is not None:
         statuses.append(pairing_status(node_name, worker, active_s))
         statuses.append(timing_status(node_name, worker, outputs.latency_ms))
+        statuses.append(outputs_status(node_name, outputs))
     return statuses
 
 

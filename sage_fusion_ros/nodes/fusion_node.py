@@ -297,9 +297,11 @@ class FusionNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         active_s = time.monotonic() - self._active_since
-        if self._inputs is not None and active_s > SILENCE_S:
-            for camera in list(self._inputs.cameras.values()):
-                camera.tell_silence()
+        if (inputs := self._inputs) is not None and (outputs := self._outputs) is not None:
+            for camera in inputs.cameras.values():
+                camera.tell_connection(active_s < SILENCE_S)
+            for mismatches in outputs.mismatches:
+                mismatches.tell()
         parts = (self._inputs, self._worker, self._outputs)
         statuses = diagnostics.node_statuses(
             self.get_name(), self._values, self._models, self._problem, *parts, active_s

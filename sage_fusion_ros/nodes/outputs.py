@@ -26,7 +26,7 @@ from sage_fusion_ros.nodes.image_outputs import (
     ThermalValidTopic,
 )
 from sage_fusion_ros.nodes.messages import ns_to_stamp
-from sage_fusion_ros.nodes.qos import advertise, profile
+from sage_fusion_ros.nodes.qos import Mismatches, advertise, profile
 from sage_fusion_ros.nodes.topic import Topic
 from sage_fusion_ros.pipeline.camera_info import image_size
 from sage_fusion_ros.pipeline.compressed_codec import Packing
@@ -87,10 +87,9 @@ class Outputs:
             tier4, autoware = messages["tier4_perception_msgs"], messages["autoware_perception_msgs"]
             self._topics += [ObjectsTopic(node, tier4, autoware, qos, maps), MaskRunsTopic(node, qos, maps)]
         self._heard: list[Topic] = []
-        self._own_mismatches: dict[str, str] = {}
-        self._camera_info = advertise(
-            node, CameraInfo, "~/output/camera_info", qos, on_mismatch=self._own_mismatches.__setitem__
-        )
+        own = Mismatches(node)
+        self.mismatches = [own, *(topic.mismatches for topic in self._topics)]
+        self._camera_info = advertise(node, CameraInfo, "~/output/camera_info", qos, own)
         debug = profile("reliable", 10)
         self._floats = {
             name: node.create_publisher(Float64Stamped or Float64, f"~/debug/{name}", debug) for name in DEBUG_FLOATS
@@ -105,12 +104,6 @@ class Outputs:
             topic.close()
         for publisher in (self._camera_info, self._pair_stamps, *self._floats.values()):
             self._node.destroy_publisher(publisher)
-
-    def mismatches(self) -> dict[str, str]:
-        """By full topic, whose subscription gets nothing since its QoS does not fit, in words."""
-        return {topic: text for each in (*self._topics,) for topic, text in each.mismatches.items()} | (
-            self._own_mismatches
-        )
 
     def heard(self) -> list[str]:
         """Names of the topics that the newest pair went out on."""

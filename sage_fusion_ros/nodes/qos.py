@@ -125,7 +125,9 @@ def unfit(node: Node, topic: str, of: str, qos: QoSProfile) -> str:
     for end in ends(node, topic, of):
         offered, asked = (end.qos_profile, qos) if of == "publishers" else (qos, end.qos_profile)
         if qos_check_compatible(offered, asked)[0] == QoSCompatibility.ERROR:
-            texts.append(f"{end.node_namespace.rstrip('/')}/{end.node_name} ({describe(end.qos_profile)})")
+            name = f"{end.node_namespace.rstrip('/')}/{end.node_name}"
+            # A node's name comes a little after its topics.
+            texts.append(f"{'a node' if '_UNKNOWN_' in name else name} ({describe(end.qos_profile)})")
     return "; ".join(sorted(set(texts))[:3])
 
 
@@ -162,9 +164,35 @@ def subscribe(
         return node.create_subscription(message_type, topic, callback, qos, **options)
 
 
-def advertise(
-    node: Node, message_type: type, topic: str, qos: QoSProfile, *, on_mismatch: Callable[[str, str], None]
-) -> Any:
+class Mismatches:
+    """Subscriptions that do not fit a node's publishers: noted when ROS tells of them, put in words when asked."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._found: dict[str, tuple[str, QoSProfile]] = {}
+        self._told: set[str] = set()
+
+    def note(self, topic: str, policy: str, qos: QoSProfile) -> None:
+        """Takes note of a topic (full name), the policy in question and what the publisher offers."""
+        self._found[topic] = (policy, qos)
+
+    def texts(self) -> list[str]:
+        """What does not fit now, by topic, subscriber and both profiles; who has left is not told any more."""
+        texts = []
+        for topic, (policy, qos) in list(self._found.items()):
+            if who := unfit(self._node, topic, "subscriptions", qos):
+                texts.append(f"QoS {policy} of {topic} does not fit {who}; offered is {describe(qos)}")
+        return texts
+
+    def tell(self) -> None:
+        """Logs each of them once."""
+        for text in self.texts():
+            if text not in self._told and len(self._told) < 100:
+                self._told.add(text)
+                self._node.get_logger().warning(f"{text}: set qos.output.reliability, or the subscription's QoS")
+
+
+def advertise(node: Node, message_type: type, topic: str, qos: QoSProfile, mismatches: Mismatches) -> Any:
     """Makes a publisher, with the node's overrides, that hears of subscriptions that do not fit it.
 
     Args:
@@ -172,7 +200,7 @@ def advertise(
         message_type: Type of the topic.
         topic: Its name, before remapping.
         qos: The profile without overrides.
-        on_mismatch: Called with the full topic and a text that names the policy, the subscriber and both profiles.
+        mismatches: Where they are noted.
 
     Raises:
         ParameterError: An override is no QoS.
@@ -180,13 +208,10 @@ def advertise(
     full = node.resolve_topic_name(topic)
     qos = overridden(node, full, "publisher", qos)
 
-    def incompatible(event: Any) -> None:
-        who = unfit(node, full, "subscriptions", qos) or "a subscription"
-        policy = _policy_name(event.last_policy_kind)
-        on_mismatch(full, f"QoS {policy} of {full} does not fit {who}; offered is {describe(qos)}")
-
     try:
-        events = PublisherEventCallbacks(incompatible_qos=incompatible)
+        events = PublisherEventCallbacks(
+            incompatible_qos=lambda e: mismatches.note(full, _policy_name(e.last_policy_kind), qos)
+        )
         return node.create_publisher(message_type, topic, qos, event_callbacks=events)
     except UnsupportedEventTypeError:
         return node.create_publisher(message_type, topic, qos)

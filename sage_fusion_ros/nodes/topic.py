@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Header
 
-from sage_fusion_ros.nodes.qos import advertise
+from sage_fusion_ros.nodes.qos import Mismatches, advertise
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch, Wants
 from sage_fusion_ros.pipeline.types import FusionResult
 
@@ -20,7 +20,7 @@ class Topic:
         name: The topic's name.
         stage: Name of its time in diagnostics.
         needs: What of a result it is filled from.
-        mismatches: By full topic, whose subscription does not fit in QoS; see qos.advertise.
+        mismatches: Subscriptions that do not fit in QoS.
     """
 
     name = ""
@@ -29,7 +29,7 @@ class Topic:
 
     def __init__(self, node: Node, message_type: type, qos: QoSProfile) -> None:
         self._node = node
-        self.mismatches: dict[str, str] = {}
+        self.mismatches = Mismatches(node)
         self._publisher = self._advertise(message_type, self.name, qos)
 
     def heard(self) -> bool:
@@ -50,10 +50,4 @@ class Topic:
         self._node.destroy_publisher(self._publisher)
 
     def _advertise(self, message_type: type, name: str, qos: QoSProfile) -> Any:
-        return advertise(self._node, message_type, name, qos, on_mismatch=self._on_mismatch)
-
-    def _on_mismatch(self, topic: str, text: str) -> None:
-        """Takes note of a subscription that gets nothing; logged once a topic."""
-        if topic not in self.mismatches:
-            self._node.get_logger().warning(f"{text}: set qos.output.reliability, or the subscription's QoS")
-        self.mismatches[topic] = text
+        return advertise(self._node, message_type, name, qos, self.mismatches)
