@@ -6,6 +6,9 @@ SOURCE ?= synthetic
 OUTPUT ?= demo_output
 # Which ROS 2 from PyPI: kilted or jazzy.
 ROS_WHEELS ?= kilted
+# How long a soak lasts, and where its results go.
+MINUTES ?= 60
+SOAK_OUTPUT ?= soak_output
 # More arguments for pytest, such as: make test TESTS="-k pairing".
 TESTS ?=
 
@@ -39,12 +42,14 @@ unexport COLCON_PREFIX_PATH COLCON_CURRENT_PREFIX RMW_IMPLEMENTATION ROS_DISTRO 
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean distclean
+.PHONY: help demo test lint soak faults clean distclean
 
 help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
 	@echo "make test                 run every test"
 	@echo "make lint                 check style, types and the layers of the package"
+	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
+	@echo "make faults               inject every fault and write docs/faults.md"
 	@echo "make clean                remove results and caches; make distclean removes the environments too"
 	@echo "Options: PYTHON=python3.11, ROS_WHEELS=kilted|jazzy, OUTPUT=folder"
 
@@ -62,6 +67,13 @@ lint: $(LINT)
 	@git ls-files -z '*.py' | xargs -0 wc -l | awk '$$1 > 400 && $$2 != "total" \
 	    { print $$2 ": " $$1 " lines; a file holds at most 400"; long = 1 } END { exit long }'
 	@! git grep -nIE '(^|[^[:alnum:]_.])/(work|root|home/[a-z]+|tmp)/' || { echo "a path of one machine"; exit 1; }
+
+soak: $(DEMO_MESSAGES)
+	@$(BIN)/python tools/soak --minutes $(MINUTES) --output "$(SOAK_OUTPUT)"
+
+faults: $(TEST_MESSAGES)
+	$(BIN)/python -m pytest -q test/test_faults.py --junitxml build/faults.xml
+	$(BIN)/python tools/fault_table.py build/faults.xml docs/faults.md
 
 $(MADE):
 	@tools/check_machine.sh "$(PYTHON)"
@@ -101,7 +113,7 @@ $(TEST_MESSAGES): $(TEST) $(DEMO_MESSAGES) $(shell find test/interfaces)
 
 # What training has left in runs/ stays: it is not made again in a minute.
 clean:
-	rm -rf build install log dist demo_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf build install log dist demo_output soak_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	    .import_linter_cache
 	find sage_fusion_ros test launch tools -name __pycache__ -prune -exec rm -rf {} +
 
