@@ -6,6 +6,7 @@ from typing import Any
 
 from sage_fusion_ros.engines.onnx_engine import DEVICES
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.nodes.degraded_parameters import DEGRADED_PARAMETERS
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS
 from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
@@ -119,6 +120,7 @@ FUSION_PARAMETERS = ParameterTable(
     ),
     Spec("pairing.hold_ms", 100.0, "Longest time a frame waits for its partner.", "ms", 0.0, 5000.0, live=True),
     Spec("pairing.drive", "rgb", "Camera whose stamp the outputs carry.", choices=CAMERAS, live=True),
+    *DEGRADED_PARAMETERS,
     Spec("rate.max_hz", 0.0, "Most pairs fused a second; 0 fuses every pair.", "Hz", 0.0, 1000.0, live=True),
     Spec(
         "thermal.normalisation",
