@@ -59,7 +59,7 @@ def check(message: Any) -> tuple[str, int, int]:
     """
     if hasattr(message, "format"):
         header = _checked(message)
-        return str(message.format), header.width, header.height
+        return str(message.format).strip(), header.width, header.height
     image_codec.check(message)
     return str(message.encoding), int(message.width), int(message.height)
 
