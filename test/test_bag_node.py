@@ -20,9 +20,9 @@ def play(bag, rig, arrived):
     """Publishes a bag's messages as bytes, under the recorded names and QoS; a pair at a time."""
     from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
     from rosbags.rosbag2 import Reader
-    from sensor_msgs.msg import CameraInfo, Image
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-    types = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CameraInfo": CameraInfo}
+    types = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CompressedImage, CameraInfo)}
     with Reader(bag) as reader:
         publishers = {}
         for connection in reader.connections:
@@ -114,3 +114,22 @@ def test_the_node_gives_what_the_fused_bag_holds(tmp_path):
         assert_equal(ours, found[0], LABEL_INFO)  # but for the time at which it was said
     assert 0 < np.mean(heard["thermal_valid"][0].data) < 255, "thermal reaches a part of the image"
     assert np.ptp([image.data[0] for image in of_the_bag("fused")]) > 0, "the pairs differ"
+
+
+def test_a_compressed_bag_plays_into_the_node_as_it_is(tmp_path):
+    from node_rig import NodeRig
+
+    make_model(tmp_path / "models" / "sage_fast", "Max")
+    for index in range(PAIRS):
+        write_pair(tmp_path / "set", f"{index}", index=index * 6)
+    assert run("make", tmp_path / "set", "--output", tmp_path / "bag", "--images", "compressed") == 0
+    sent = [stamp_of(m) for _, _, m in read_messages(tmp_path / "bag", "/fusion_node/input/rgb/compressed")]
+    transports = {"image_transport.rgb": "compressed", "image_transport.thermal": "compressed"}
+    with NodeRig(tmp_path / "models", **transports) as rig:
+        rig.wait(lambda: rig.node.count_publishers("/fusion_node/output/fused"), "the node's publisher")
+        play(tmp_path / "bag", rig, lambda count: len(rig.fused) == count)
+        assert [stamp_of(message) for message in rig.fused] == sent
+        rig.wait(lambda: rig.value("input rgb", "received") == str(PAIRS), "all of them in diagnostics")
+        assert rig.value("input rgb", "unreadable") == rig.value("input thermal", "unreadable") == "0"
+        assert rig.value("input rgb", "encoding") == "rgb8; jpeg compressed bgr8"
+        assert "png compressed" in rig.value("input thermal", "encoding")

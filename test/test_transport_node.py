@@ -174,7 +174,10 @@ def test_messages_that_are_no_messages_leave_the_node_alive(models):
     """What a hostile writer puts on the wire: sizes that overflow, and text that is cut off in the middle."""
     with NodeRig(models) as rig:
         rig.wait_for_subscriptions()
-        whole = serialize_message(to_message(RGB, 1))
+        whole = serialize_message(to_message(RGB, rig.base_ns))
+        rig.wait(lambda: rig.value("input rgb", "received") == "0", "diagnostics")
+        rig.publishers["rgb"].publish(whole)
+        rig.wait(lambda: rig.value("input rgb", "received") == "1", "a message that was sent as bytes")
         lying = bytearray(whole)
         place = whole.rindex(struct.pack("<I", RGB.size))
         lying[place : place + 4] = b"\xff\xff\xff\xff"
