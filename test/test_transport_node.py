@@ -145,6 +145,7 @@ def test_qos_overrides_hold_and_what_does_not_fit_an_output_is_told(models):
     overrides = {
         "qos_overrides./fusion_node/input/thermal.subscription.depth": 3,
         "qos_overrides./fusion_node/output/fused.publisher.reliability": "best_effort",
+        "qos_overrides./fusion_node/output/fuse.publisher.depth": 4,
     }
     with NodeRig(models, **overrides) as rig:
         rig.wait(lambda: rig.value("input thermal", "qos") == "best_effort, volatile, depth 3", "the depth")
@@ -153,6 +154,8 @@ def test_qos_overrides_hold_and_what_does_not_fit_an_output_is_told(models):
         rig.wait(lambda: text in rig.message("outputs"), "the mismatch in diagnostics")
         rig.wait(lambda: text in rig.log, "the mismatch in the log")
         assert "offered is best_effort, volatile, depth 1" in rig.log
+        assert rig.log.count("is for no topic of this node") == 1
+        assert "/output/fuse.publisher.depth is for no topic" in rig.log
         relaxed = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         rig.node.create_subscription(Image, "/fusion_node/output/fused", rig.fused.append, relaxed)
         rig.wait_for_subscriptions()

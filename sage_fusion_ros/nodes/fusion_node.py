@@ -30,7 +30,7 @@ from sage_fusion_ros.nodes.parameters import (
     thermal_settings,
 )
 from sage_fusion_ros.nodes.process import run_node
-from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile
+from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile, unused_overrides
 from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
@@ -145,6 +145,8 @@ class FusionNode(LifecycleNode):
         self._inputs = CameraInputs(self, transports, qos, self._worker.offer)
         self._outputs.inputs = cameras = self._inputs.cameras
         self._active_since = time.monotonic()
+        for name in unused_overrides(self, [camera.topic for camera in cameras.values()]):
+            self.get_logger().warning(f"parameter {name} is for no topic of this node, whose topics are full names")
         self.get_logger().info(f"active: fusing {cameras['rgb'].topic} with {cameras['thermal'].topic}")
         return SUCCESS
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rclpy.duration import Duration
@@ -83,6 +83,19 @@ def check_overrides(node: Node) -> None:
     for rest, parameter in node.get_parameters_by_prefix(OVERRIDES.rstrip(".")).items():
         *_, policy = rest.rpartition(".")
         _policy(f"{OVERRIDES}{rest}", policy, parameter.value)
+
+
+def unused_overrides(node: Node, subscriptions: Iterable[str]) -> list[str]:
+    """Overrides that no topic has taken, which ROS passes over in silence: names of parameters.
+
+    Args:
+        node: Whose parameters and publishers count.
+        subscriptions: Full names of the topics subscribed to with overrides.
+    """
+    taken = [f"{topic}.subscription" for topic in (*subscriptions, "/clock", "/parameter_events")]
+    taken += [f"{publisher.topic_name}.publisher" for publisher in node.publishers]
+    names = node.get_parameters_by_prefix(OVERRIDES.rstrip("."))
+    return [f"{OVERRIDES}{rest}" for rest in sorted(names) if rest.rpartition(".")[0] not in taken]
 
 
 def _policy(name: str, policy: str, value: Any) -> Any:
