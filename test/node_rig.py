@@ -43,11 +43,17 @@ def stamp_of(message):
     return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
 
 
+UNJUDGED = {"degraded.frozen_ms": 0.0, "degraded.check_images": "false"}
+
+
 class NodeRig:
-    """Use as a context manager; parameters go to the node's command line. Without one there is no perception model."""
+    """Use as a context manager; parameters go to the node's command line. Without one there is no perception model.
+
+    Nor does the node judge what images look like or whether they move: most tests send one flat image again and again.
+    """
 
     def __init__(self, models, *, reliable=True, environment=None, **parameters):
-        defaults = {"models.path": f"['{models}']", "diagnostics.period_s": 0.1, "perception.model": "''"}
+        defaults = {"models.path": f"['{models}']", "diagnostics.period_s": 0.1, "perception.model": "''", **UNJUDGED}
         parameters = {**defaults, **parameters}
         arguments = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
         # A graph of its own, since every rig's node has the same name.

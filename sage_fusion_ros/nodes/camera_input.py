@@ -40,6 +40,7 @@ class CameraHealth:
     qos_mismatch: str = ""
     lost: int = 0
     ahead_ms: float = 0.0
+    clock_ns: int = 0  # the node's clock when the newest image came
     zero_stamps: int = 0
     error: str = ""
     refused: Counter[str] = field(default_factory=Counter)  # images, by the part of them that was wrong
@@ -139,6 +140,16 @@ class CameraInput:
         elif not patient and not self.health.rate.total and (text := self.why_nothing_comes()):
             self._warn_once(f"silent: {text.split(' ')[0]}", text)
 
+    def age_ms(self) -> float | None:
+        """Milliseconds since the last image, None before the first; simulated ones where time is simulated.
+
+        So a recording that is paused with its clock is not taken for two cameras that have fallen silent.
+        """
+        clock = self._node.get_clock()
+        if clock.ros_time_is_active and self.health.clock_ns:
+            return max(0.0, (clock.now().nanoseconds - self.health.clock_ns) / 1e6)
+        return self.health.rate.age_ms(time.monotonic_ns())
+
     def _on_image(self, message: Image | CompressedImage) -> None:
         """Stores a message that can be an image; what is wrong with its fields is told here, of its pixels later."""
         health = self.health
@@ -151,7 +162,7 @@ class CameraInput:
         health.rate.tick(time.monotonic_ns())
         health.encoding = shown(encoding)
         health.size = (size[0], size[1])
-        now_ns = self._node.get_clock().now().nanoseconds
+        health.clock_ns = now_ns = self._node.get_clock().now().nanoseconds
         stamp_ns = stamp_to_ns(message.header.stamp)
         if stamp_ns == 0:
             health.zero_stamps += 1

@@ -31,7 +31,7 @@ def status(node_name: str, part: str, level: bytes, message: str, values: dict[s
 def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> DiagnosticStatus:
     """How one camera is doing."""
     health, now = camera.health, time.monotonic_ns()
-    age_ms = health.rate.age_ms(now)
+    age_ms = camera.age_ms()
     publishers = camera.publisher_count()
     values = {
         "topic": camera.topic,

@@ -19,6 +19,7 @@ from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes import diagnostics
 from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, read_maps
 from sage_fusion_ros.nodes.camera_input import CameraInputs
+from sage_fusion_ros.nodes.degraded_parameters import degraded_settings
 from sage_fusion_ros.nodes.messages import missing_text, optional_messages
 from sage_fusion_ros.nodes.models import ModelLoader, Models, differs
 from sage_fusion_ros.nodes.outputs import Classes, Outputs
@@ -34,6 +35,7 @@ from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile, unuse
 from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
+from sage_fusion_ros.nodes.watch import Watch
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
 from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
@@ -59,6 +61,7 @@ class FusionNode(LifecycleNode):
         self._pipeline: FusionPipeline | None = None
         self._outputs: Outputs | None = None
         self._worker: FusionWorker | None = None
+        self._watch: Watch | None = None
         self._inputs: CameraInputs | None = None
         self._maps: AutowareMaps | None = None
         self._registration: Registration | None = None
@@ -138,11 +141,18 @@ class FusionNode(LifecycleNode):
         """Starts the worker and subscribes."""
         with self._change_lock:  # a change of models that comes now finds the worker, or has given it its pipeline
             values = self._values
-            self._worker = FusionWorker(self._make_pairing(), self._pipeline, self._outputs, values["rate.max_hz"])
+            self._worker = FusionWorker(
+                self._make_pairing(),
+                self._pipeline,
+                self._outputs,
+                values["rate.max_hz"],
+                degraded_settings(values),
+            )
+        self._watch = Watch(self, self._worker)
         self._worker.start()
         qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
         transports = {camera: values[f"image_transport.{camera}"] for camera in CAMERAS}
-        self._inputs = CameraInputs(self, transports, qos, self._worker.offer)
+        self._inputs = CameraInputs(self, transports, qos, self._watch.offer)
         self._outputs.inputs = cameras = self._inputs.cameras
         self._active_since = time.monotonic()
         for name in unused_overrides(self, [camera.topic for camera in cameras.values()]):
@@ -204,7 +214,7 @@ class FusionNode(LifecycleNode):
             self._inputs = None
         if self._worker is not None:
             self._worker.stop()
-            self._worker = None
+            self._worker = self._watch = None
 
     def _release(self) -> None:
         self._stop_streaming()
@@ -295,6 +305,7 @@ class FusionNode(LifecycleNode):
                 self._worker.pipeline = self._pipeline
                 with self._worker.lock:
                     self._worker.pairing.settings = pairing_settings(new)
+                    self._worker.adjust(degraded_settings(new))
                     self._worker.limiter.max_hz = new["rate.max_hz"]
 
     def _publish_diagnostics(self) -> None:
@@ -304,10 +315,12 @@ class FusionNode(LifecycleNode):
                 camera.tell_connection(active_s < SILENCE_S)
             for mismatches in outputs.mismatches:
                 mismatches.tell()
-        parts = (self._inputs, self._worker, self._outputs)
+        parts = (inputs, self._worker, self._outputs)
         statuses = diagnostics.node_statuses(
             self.get_name(), self._values, self._models, self._problem, *parts, active_s
         )
+        if (watch := self._watch) is not None and inputs is not None:
+            statuses += watch.statuses(self._values, inputs.cameras)
         if (registration := self._registration) is not None:
             statuses.append(registration.status(self.get_name()))
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses))

@@ -30,8 +30,8 @@ from sage_fusion_ros.nodes.qos import Mismatches, advertise, profile
 from sage_fusion_ros.nodes.topic import Topic
 from sage_fusion_ros.pipeline.camera_info import image_size
 from sage_fusion_ros.pipeline.compressed_codec import Packing
+from sage_fusion_ros.pipeline.degraded import Pick
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch, Wants
-from sage_fusion_ros.pipeline.pairing import Match
 from sage_fusion_ros.pipeline.stats import Rolling
 from sage_fusion_ros.pipeline.types import FusionResult
 
@@ -54,6 +54,8 @@ class Classes:
 
 class Outputs:
     """All publishers of one fused pair. The header is the driving camera's stamp in the RGB camera's frame.
+
+    While one camera is lost it is the other one's stamp, and the frame of the camera whose geometry the image has.
 
     Args:
         node: The node whose topics these are.
@@ -139,14 +141,14 @@ class Outputs:
             wants |= topic.needs & can
         return wants
 
-    def publish(self, match: Match, result: FusionResult, watch: Stopwatch) -> None:
+    def publish(self, pick: Pick, result: FusionResult, watch: Stopwatch) -> None:
         """Publishes a result on the topics heard when it was begun, and its debug values; laps each topic's stage."""
-        header = Header(stamp=ns_to_stamp(match.stamp_ns), frame_id=match.rgb.payload.header.frame_id)
+        header = Header(stamp=ns_to_stamp(pick.stamp_ns), frame_id=pick.frame_id)
         for topic in self._heard:
             if self._fits(topic, result):
                 topic.publish(result, header, watch)
-        self._publish_camera_info(header, *result.fused.shape[1::-1])
-        self._publish_debug(match, watch)
+        self._publish_camera_info(header, result.view, *result.fused.shape[1::-1])
+        self._publish_debug(pick, watch)
 
     def _fits(self, topic: Topic, result: FusionResult) -> bool:
         """Whether a result can go out on a topic: after a change of models one pair may still be of the old ones."""
@@ -162,44 +164,45 @@ class Outputs:
         if source is not None:
             source.note_error(error)
 
-    def _publish_camera_info(self, header: Header, width: int, height: int) -> None:
-        """The RGB camera's calibration holds for the fused image, which has its geometry and its size."""
-        info = self.inputs["rgb"].camera_info if "rgb" in self.inputs else None
+    def _publish_camera_info(self, header: Header, camera: str, width: int, height: int) -> None:
+        """The calibration of the camera whose geometry and size the fused image has, which is the RGB camera."""
+        info = self.inputs[camera].camera_info if camera in self.inputs else None
         if info is None or not self._camera_info.get_subscription_count():
             return
         if image_size(info) != (width, height):
             if not self._told_size:
                 self._told_size = True
+                size = "x".join(str(side) for side in image_size(info))
                 self._node.get_logger().warning(
-                    f"the RGB camera's CameraInfo is for {image_size(info)[0]}x{image_size(info)[1]}, its images are "
-                    f"{width}x{height}: "
-                    "~/output/camera_info stays silent; remap ~/input/rgb_camera_info to the topic of the same image"
+                    f"the {camera} camera's CameraInfo is for {size}, its images are {width}x{height}: "
+                    "~/output/camera_info stays silent; "
+                    f"remap ~/input/{camera}_camera_info to the topic of the same image"
                 )
             return
         info = copy.copy(info)
         info.header = header
         self._camera_info.publish(info)
 
-    def _publish_debug(self, match: Match, watch: Stopwatch) -> None:
+    def _publish_debug(self, pick: Pick, watch: Stopwatch) -> None:
         now = self._node.get_clock().now()
-        latency_ms = (now.nanoseconds - match.stamp_ns) / 1e6
+        latency_ms = (now.nanoseconds - pick.stamp_ns) / 1e6
         self.latency_ms.add(latency_ms)
         steady_ns = time.monotonic_ns()
         values = {
             "processing_time_ms": watch.total_ms(),
             "pipeline_latency_ms": latency_ms,
-            "pair_dt_ms": match.dt_ns / 1e6,
         }
+        if pick.dt_ns is not None:
+            values["pair_dt_ms"] = pick.dt_ns / 1e6
         if self._last_published_ns is not None:
             values["cyclic_time_ms"] = (steady_ns - self._last_published_ns) / 1e6
         self._last_published_ns = steady_ns
         for name, value in values.items():
             if self._floats[name].get_subscription_count():
                 self._floats[name].publish(_float_message(float(value), now.to_msg()))
-        if self._pair_stamps.get_subscription_count():
-            pair = TimeReference(time_ref=ns_to_stamp(match.thermal.stamp_ns), source="thermal")
-            pair.header.stamp = ns_to_stamp(match.rgb.stamp_ns)
-            pair.header.frame_id = match.rgb.payload.header.frame_id
+        if pick.rgb is not None and pick.thermal is not None and self._pair_stamps.get_subscription_count():
+            pair = TimeReference(time_ref=ns_to_stamp(pick.thermal.stamp_ns), source="thermal")
+            pair.header = Header(stamp=ns_to_stamp(pick.rgb.stamp_ns), frame_id=pick.frame_id)
             self._pair_stamps.publish(pair)
 
 

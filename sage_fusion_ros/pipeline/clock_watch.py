@@ -11,6 +11,7 @@ import math
 import threading
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -147,8 +148,10 @@ class ClockWatch:
         if min(len(rgb), len(thermal)) < _LEAST:
             return None
         drift = None if drifts[0] is None or drifts[1] is None else drifts[1] - drifts[0]
-        ahead = [(camera[:, 0] - camera[:, 1]) / 1e6 for camera in (rgb, thermal)]
-        coarse_ms = float(np.median(ahead[1]) - np.median(ahead[0]))
+        # Beside the RGB frame that arrived nearest: a recording played fast, or a camera gone a while, does no harm.
+        beside = rgb[_nearest(rgb[:, 1], thermal[:, 1])]
+        apart = ((thermal[:, 0] - thermal[:, 1]) - (beside[:, 0] - beside[:, 1])) / 1e6
+        coarse_ms = float(np.median(apart))
         # Each frame of the slower camera has one of the faster one beside it, and not the other way round.
         if np.ptp(rgb[:, 0]) / len(rgb) <= np.ptp(thermal[:, 0]) / len(thermal):
             fine, sign = _phase(rgb[:, 0], thermal[:, 0], coarse_ms), 1
@@ -156,8 +159,7 @@ class ClockWatch:
             fine, sign = _phase(thermal[:, 0], rgb[:, 0], -coarse_ms), -1
         if fine is not None:
             return Offset(coarse_ms + sign * fine[0], fine[1], True, drift)
-        spread = sum(float(np.ptp(np.percentile(values, (5, 95)))) for values in ahead)
-        return Offset(coarse_ms, spread, False, drift)
+        return Offset(coarse_ms, float(np.ptp(np.percentile(apart, (5, 95)))), False, drift)
 
 
 def _phase(
@@ -173,9 +175,7 @@ def _phase(
     moved = moved[(moved >= stamps[0]) & (moved <= stamps[-1])]
     if len(moved) < _LEAST:
         return None
-    after = np.clip(np.searchsorted(stamps, moved), 1, len(stamps) - 1)
-    below, above = moved - stamps[after - 1], moved - stamps[after]
-    distance = np.where(below < -above, below, above)
+    distance = moved - stamps[_nearest(stamps, moved)]
     # A distance of half a period is as near to the stamp before as to the one after: an angle, not a number.
     period = float(np.median(np.diff(stamps)))
     resultant = np.exp(2j * math.pi * distance / period).mean()
@@ -184,3 +184,9 @@ def _phase(
     middle = float(np.angle(resultant)) / (2 * math.pi) * period
     off = (distance - middle + period / 2) % period - period / 2
     return middle + float(np.median(off)), float(np.ptp(np.percentile(off, (5, 95))))
+
+
+def _nearest(ordered: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Index of the nearest of some ordered numbers, at least two, for each value."""
+    after = np.clip(np.searchsorted(ordered, values), 1, len(ordered) - 1)
+    return np.where(values - ordered[after - 1] < ordered[after] - values, after - 1, after)
