@@ -57,7 +57,7 @@ def graph():
 def publish(outputs, stamp_s, **result):
     """Publishes a result; returns the names of its stages."""
     frame = SimpleNamespace(payload=SimpleNamespace(header=SimpleNamespace(frame_id="rgb")), stamp_ns=0)
-    match = SimpleNamespace(stamp_ns=stamp_s * 1_000_000_000, rgb=frame, thermal=frame, dt_ns=0)
+    match = SimpleNamespace(stamp_ns=stamp_s * 1_000_000_000, rgb=frame, thermal=frame, dt_ns=0, frame_id="rgb")
     watch = Stopwatch()
     outputs.publish(match, FusionResult(fused=FUSED, **result), watch)
     return set(watch.laps_ms)

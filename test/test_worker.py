@@ -251,6 +251,7 @@ def test_rate_meter_follows_a_camera_and_its_death():
     assert meter.age_ms(last + 5 * MS) == pytest.approx(5)
     assert meter.rate_hz(last + 2000 * MS) < 30
     assert meter.rate_hz(last + 4000 * MS) == 0
+    assert meter.age_ms(last + 4000 * MS) == pytest.approx(4000), "how long ago outlives the window"
     assert meter.total == 61
 
 

@@ -56,7 +56,7 @@ def input_status(node_name: str, camera: CameraInput, stale_ms: float) -> Diagno
     if age_ms is None or age_ms > stale_ms:
         if cause := camera.why_nothing_comes():
             text = cause
-        elif health.refused and now - health.error_ns < _RECENT_NS:
+        elif health.refused and (age_ms is None or now - health.error_ns < age_ms * 1e6):
             text = "no image that comes can be used"
         elif age_ms is None:
             text = "a publisher is there, but no image has come: large images need more shared memory"

@@ -41,12 +41,14 @@ class RateMeter:
         self._window_ns = int(window_s * 1e9)
         self._times: deque[int] = deque(maxlen=1000)
         self._lock = threading.Lock()
+        self._last_ns: int | None = None  # outlives the window
         self.total = 0
 
     def tick(self, now_ns: int) -> None:
         """Counts one event."""
         with self._lock:
             self.total += 1
+            self._last_ns = now_ns
             self._times.append(now_ns)
 
     def rate_hz(self, now_ns: int) -> float:
@@ -63,4 +65,4 @@ class RateMeter:
     def age_ms(self, now_ns: int) -> float | None:
         """Milliseconds since the last event; None before the first."""
         with self._lock:
-            return (now_ns - self._times[-1]) / 1e6 if self._times else None
+            return None if self._last_ns is None else (now_ns - self._last_ns) / 1e6
