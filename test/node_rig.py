@@ -58,16 +58,10 @@ class NodeRig:
         arguments = [a for name, value in parameters.items() for a in ("-p", f"{name}:={value}")]
         # A graph of its own, since every rig's node has the same name.
         domain = next(_domains)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sage_fusion_ros.nodes.fusion_node", "--ros-args", *arguments],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "ROS_DOMAIN_ID": str(domain), **(environment or {})},
-        )
+        self.environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), **(environment or {})}
+        self._command = [sys.executable, "-m", "sage_fusion_ros.nodes.fusion_node", "--ros-args", *arguments]
         self._errors = []
-        self._reader = threading.Thread(target=self._read_errors, daemon=True)
-        self._reader.start()
+        self.start()
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("cameras", context=self.context)
@@ -92,6 +86,14 @@ class NodeRig:
         self.index = 0
         self.base_ns = time.time_ns()
 
+    def start(self):
+        """Starts the node's process; again where it has ended."""
+        self.process = subprocess.Popen(
+            self._command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=self.environment
+        )
+        self._reader = threading.Thread(target=self._read_errors, args=[self.process.stderr], daemon=True)
+        self._reader.start()
+
     def __enter__(self):
         return self
 
@@ -108,8 +110,8 @@ class NodeRig:
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)
 
-    def _read_errors(self):
-        for line in self.process.stderr:
+    def _read_errors(self, stream):
+        for line in stream:
             self._errors.append(line)
 
     @property
