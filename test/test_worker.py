@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage_fusion_ros.pipeline.degraded import DegradedSettings
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants, resize_to
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
+from sage_fusion_ros.pipeline.pixel_maps import HomographyMap
 from sage_fusion_ros.pipeline.rate import RateLimiter
+from sage_fusion_ros.pipeline.registration import Registrar
 from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
@@ -82,7 +85,11 @@ class Sink:
 
 
 def image(value, shape=(12, 16, 3), **changes):
-    encoded = encode(np.full(shape, value, np.uint8))
+    return image_of(np.full(shape, value, np.uint8), **changes)
+
+
+def image_of(pixels, **changes):
+    encoded = encode(pixels)
     fields = {name: getattr(encoded, name) for name in ("height", "width", "encoding", "is_bigendian", "step", "data")}
     return SimpleNamespace(header=SimpleNamespace(frame_id="camera"), **{**fields, **changes})
 
@@ -188,6 +195,60 @@ def test_an_unreadable_image_is_counted_and_the_next_pair_is_fused(rig, bad, cam
     assert rig.sink.errors[0][0] == camera
     offer(rig.worker, 1)
     wait_until(lambda: rig.sink.results)
+
+
+@pytest.mark.parametrize(
+    ("bad", "camera"),
+    [({"rgb": image(1, encoding="h264")}, "rgb"), ({"thermal": image(1, (12, 16), data=b"")}, "thermal")],
+)
+def test_where_images_are_judged_an_unreadable_one_leaves_the_other_camera(rig, bad, camera):
+    rig.worker.adjust(DegradedSettings(timeout_ns=0))
+    noise = np.random.default_rng(0).integers(50, 150, (12, 16, 3), np.uint8)
+    good = {"rgb": image_of(noise), "thermal": image_of(noise[..., 0])}
+    offer(rig.worker, 0, **{**good, **bad})
+    wait_until(lambda: rig.sink.results)
+    pick = rig.sink.results[0][0]
+    assert pick.mode == {"rgb": "thermal_only", "thermal": "rgb_only"}[camera]
+    assert rig.sink.errors[0][0] == camera
+    assert rig.worker.chooser.problem(camera) == "its images can't be read"
+    assert not rig.worker.dropped
+    offer(rig.worker, 1, **good)
+    wait_until(lambda: len(rig.sink.results) == 2)
+    assert rig.sink.results[1][0].mode == "pair"
+    assert rig.worker.chooser.problem(camera) == ""
+
+
+@pytest.mark.parametrize(("loss", "shape"), [("rgb", (6, 8)), ("thermal", (12, 16))])
+def test_one_camera_alone_goes_to_the_networks_like_any_fused_image(loss, shape):
+    """Thermal is fused with black, RGB goes out as it is; the perceiver sees either."""
+    perceiver = FakePerceiver()
+    pipeline = FusionPipeline(FakeFuser(), ThermalNormaliser(), perceiver=perceiver)
+    if loss == "rgb":
+        frame, expected = Frame(BASE, "thermal", np.full(shape, 120, np.uint8)), 60
+    else:
+        frame, expected = Frame(BASE, "rgb", np.full((*shape, 3), 90, np.uint8)), 90
+    result = pipeline.process_alone(frame, (12, 16), Wants(True, True, True))
+    assert result.fused.shape == (*shape, 3)
+    assert (result.fused == expected).all()
+    assert result.view == ("thermal" if loss == "rgb" else "rgb")
+    assert (perceiver.asked[0][0] == result.fused).all()
+    assert result.mask.shape == shape
+    assert len(result.detections.scores) == 1
+    assert (result.thermal_valid is None) == (loss == "rgb"), "no thermal anywhere"
+
+
+def test_thermal_alone_is_registered_where_that_is_possible():
+    pipeline = FusionPipeline(FakeFuser(), ThermalNormaliser())
+    frame = Frame(BASE, "thermal", np.full((12, 16), 120, np.uint8))
+    shifted = (1.0, 0.0, 8.0, 0.0, 1.0, 4.0, 0.0, 0.0, 1.0)
+    pipeline.registrar = Registrar(HomographyMap(shifted, (32, 24), (16, 12)))
+    result = pipeline.process_alone(frame, (24, 32))
+    assert result.view == "rgb"
+    assert result.fused.shape == (24, 32, 3)
+    assert not result.fused[:, :7].any(), "black where thermal does not reach"
+    assert pipeline.process_alone(frame, None).view == "thermal"
+    pipeline.registrar = Registrar(None, "rgb_only", "not known yet")
+    assert pipeline.process_alone(frame, (24, 32)).view == "thermal"
 
 
 def test_a_network_that_fails_does_not_end_the_worker(rig):

@@ -11,6 +11,8 @@ from sage_fusion_ros.pipeline.degraded import HOLD, NEVER_LOST, RGB_ONLY, STOP, 
 from sage_fusion_ros.pipeline.pairing import Arrival
 from sage_fusion_ros.pipeline.types import Frame, FramePair
 
+UNREADABLE = "its images can't be read"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -55,12 +57,19 @@ class Chooser:
         if thermal is not None:
             self.thermal = self._judge.thermal(thermal.image)
 
+    def unreadable(self, camera: str) -> None:
+        """Takes note of a frame that could not be decoded."""
+        if camera == "rgb":
+            self.rgb = RgbExposure(0.0, 0.0, 0.0, UNREADABLE)
+        else:
+            self.thermal = ThermalHealth(0.0, 0.0, 0.0, 0, UNREADABLE)
+
     def choose(self, pick: Pick, rgb: Frame | None, thermal: Frame | None) -> Choice:
         """Decides about one pick.
 
         Args:
             pick: What came out of the intake.
-            rgb: Its RGB frame, decoded; None where it has none.
+            rgb: Its RGB frame, decoded; None where it has none, or one that can't be read.
             thermal: Its thermal frame, likewise.
         """
         self.look(rgb, thermal)

@@ -8,14 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from sage_fusion_ros.errors import SageFusionError
+from sage_fusion_ros.errors import ImageFormatError, SageFusionError
 from sage_fusion_ros.pipeline.choice import Chooser
 from sage_fusion_ros.pipeline.compressed_codec import decode
 from sage_fusion_ros.pipeline.degraded import NEVER_LOST, PAIR, DegradedSettings, Intake, Matcher, Pick
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch, Wants
 from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal
+from sage_fusion_ros.pipeline.pairing import Arrival
 from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
@@ -134,9 +135,9 @@ class FusionWorker:
         camera = "pair"
         try:
             camera = "rgb"
-            rgb = None if pick.rgb is None else _frame(pick.rgb.payload, pick.rgb.stamp_ns, as_rgb)
+            rgb = self._read(pick.rgb, as_rgb)
             camera = "thermal"
-            thermal = None if pick.thermal is None else _frame(pick.thermal.payload, pick.thermal.stamp_ns, as_thermal)
+            thermal = self._read(pick.thermal, as_thermal)
             camera = "pair"
             watch.lap("decode")
             choice = self.chooser.choose(pick, rgb, thermal)
@@ -180,6 +181,24 @@ class FusionWorker:
             for stage, duration in {**watch.laps_ms, **result.timings_ms, **waited}.items():
                 self.stages_ms.setdefault(stage, Rolling()).add(duration)
 
+    def _read(self, arrival: Arrival | None, convert: Callable[[Image], Image]) -> Frame | None:
+        """Decodes a frame; None: there is none, or it is no image and its camera counts as lost with it.
+
+        Raises:
+            ImageFormatError: It is no image, and images are not to be judged.
+        """
+        if arrival is None:
+            return None
+        try:
+            message = arrival.payload
+            return Frame(arrival.stamp_ns, message.header.frame_id, convert(decode(message)))
+        except ImageFormatError as error:
+            if not self.chooser.settings.health.check:
+                raise
+            self._sink.report(arrival.camera, error)
+            self.chooser.unreadable(arrival.camera)
+            return None
+
     def _in_turn(self, pick: Pick) -> bool:
         """Whether a pick is newer than what went before: it may have waited for certainty while a later one did not."""
         last = self._last
@@ -192,7 +211,3 @@ class FusionWorker:
         if isinstance(frames, FramePair):
             return self.pipeline.process(frames, wants)
         return self.pipeline.process_alone(frames, self.size, wants)
-
-
-def _frame(message: Any, stamp_ns: int, convert: Callable[[Image], Image]) -> Frame:
-    return Frame(stamp_ns, message.header.frame_id, convert(decode(message)))
