@@ -9,6 +9,9 @@ ROS_WHEELS ?= kilted
 # How long a soak lasts, and where its results go.
 MINUTES ?= 60
 SOAK_OUTPUT ?= soak_output
+# Up to which case fuzzing goes, and where what was done is kept.
+CASES ?= 10000000
+FUZZ_OUTPUT ?= fuzz_output
 # More arguments for pytest, such as: make test TESTS="-k pairing".
 TESTS ?=
 
@@ -32,6 +35,7 @@ LINT_EXTRAS := $(DEMO_EXTRAS),lint
 DEMO := $(VENV)/.installed-demo
 TEST := $(VENV)/.installed-test
 LINT := $(VENV)/.installed-lint
+FUZZ := $(VENV)/.installed-fuzz
 # The message packages that have no wheels are compiled; folders count, for files that went away.
 DEMO_MESSAGES := $(VENV)/.compiled-demo
 TEST_MESSAGES := $(VENV)/.compiled-test
@@ -42,7 +46,7 @@ unexport COLCON_PREFIX_PATH COLCON_CURRENT_PREFIX RMW_IMPLEMENTATION ROS_DISTRO 
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint soak faults clean distclean
+.PHONY: help demo test lint soak faults fuzz clean distclean
 
 help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
@@ -50,6 +54,7 @@ help:
 	@echo "make lint                 check style, types and the layers of the package"
 	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
 	@echo "make faults               inject every fault and write docs/faults.md"
+	@echo "make fuzz [CASES=10000000]   hostile images, model cards and calibration files; goes on where it stopped"
 	@echo "make clean                remove results and caches; make distclean removes the environments too"
 	@echo "Options: PYTHON=python3.11, ROS_WHEELS=kilted|jazzy, OUTPUT=folder"
 
@@ -75,6 +80,10 @@ faults: $(TEST_MESSAGES)
 	$(BIN)/python -m pytest -q test/test_faults.py --junitxml build/faults.xml
 	$(BIN)/python tools/fault_table.py build/faults.xml docs/faults.md
 
+fuzz: $(FUZZ)
+	$(BIN)/python tools/fuzz --group images --cases $(CASES) --state "$(FUZZ_OUTPUT)/images.json"
+	$(BIN)/python tools/fuzz --group files --cases $$(($(CASES) / 100)) --state "$(FUZZ_OUTPUT)/files.json"
+
 $(MADE):
 	@tools/check_machine.sh "$(PYTHON)"
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
@@ -99,6 +108,9 @@ $(TEST): $(DEMO)
 $(LINT): $(DEMO)
 	$(call install,$(LINT_EXTRAS))
 
+$(FUZZ): $(DEMO)
+	$(call install,fuzz)
+
 # $(call compile,FOLDERS): only what has changed, or was compiled against other wheels.
 define compile
 	@$(BIN)/python tools/build_interfaces.py $(1)
@@ -113,7 +125,7 @@ $(TEST_MESSAGES): $(TEST) $(DEMO_MESSAGES) $(shell find test/interfaces)
 
 # What training has left in runs/ stays: it is not made again in a minute.
 clean:
-	rm -rf build install log dist demo_output soak_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf build install log dist demo_output soak_output fuzz_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 	    .import_linter_cache
 	find sage_fusion_ros test launch tools -name __pycache__ -prune -exec rm -rf {} +
 

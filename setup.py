@@ -49,6 +49,8 @@ setup(
             "catkin_pkg",
             "wheel",
         ],
+        # make fuzz and tools/fuzz/guided.py; atheris brings libFuzzer and has wheels for Linux alone.
+        "fuzz": ["coverage", "atheris; sys_platform == 'linux'"],
         "lint": ["ruff", "mypy", "import-linter", "types-PyYAML"],
         # The same ROS 2 from PyPI, for machines without a ROS install (one of the two).
         "ros": ["ros-rclpy[fastrtps]==9.1.2", "ros-common-interfaces==5.5.1"],
