@@ -1,5 +1,6 @@
 """A lost camera: found in time, never where it lives, its partner's frames once each, pairs again when it is back."""
 
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sage_fusion_ros.pipeline import worker as worker_module
 from sage_fusion_ros.pipeline.choice import Chooser
 from sage_fusion_ros.pipeline.degraded import DegradedSettings, Intake, Pick
 from sage_fusion_ros.pipeline.freeze import FreezeWatch
+from sage_fusion_ros.pipeline.fusion_pipeline import Wants
+from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Arrival, Pairing, PairingSettings
-from sage_fusion_ros.pipeline.types import Frame, FramePair
+from sage_fusion_ros.pipeline.types import Frame, FramePair, FusionResult
+from sage_fusion_ros.pipeline.worker import FusionWorker
 
 MS = 1_000_000
 BASE = 1_700_000_000_000 * MS
@@ -304,3 +309,91 @@ def test_hold_counts_from_what_a_frozen_camera_shows_and_not_across_a_loop():
     assert chooser.choose(alone, rgb, None).pick.mode == "hold"
     looped = Pick(Arrival("rgb", BASE, BASE, 0, 1), None, BASE, "hold", stale_since_ns=BASE + 600 * MS)
     assert chooser.choose(looped, rgb, None).pick.mode == "rgb_only"
+
+
+class Sink:
+    """Takes every result; nothing is computed, since there is no thread and no network."""
+
+    def __init__(self):
+        self.picks = []
+
+    def wants(self):
+        return Wants()
+
+    def publish(self, pick, result, watch):
+        self.picks.append(pick)
+
+    def report(self, camera, error):
+        raise error
+
+
+class Pipeline:
+    """Gives the RGB image's size, or the thermal one's."""
+
+    def process(self, pair, wants):
+        return FusionResult(np.asarray(pair.rgb.image, np.uint8))
+
+    def process_alone(self, frame, rgb_size, wants):
+        image = np.zeros((*frame.image.shape[:2], 3), np.uint8)
+        return FusionResult(image, view="rgb" if frame.image.ndim == 3 else "thermal")
+
+
+def picture(camera, at, fault):
+    """An image message: noise, or what the fault makes of it."""
+    rng = np.random.default_rng(7 if fault == "frozen" else at)
+    shape = (16, 16, 3) if camera == "rgb" else (16, 16)
+    pixels = np.full(shape, 255, np.uint8) if fault == "blind" else rng.integers(20, 200, shape, np.uint8)
+    encoded = encode(pixels)
+    fields = {name: getattr(encoded, name) for name in ("height", "width", "encoding", "is_bigendian", "step", "data")}
+    return SimpleNamespace(header=SimpleNamespace(frame_id=camera), **fields)
+
+
+wild = st.lists(
+    st.tuples(
+        st.sampled_from(["rgb", "thermal"]),
+        st.sampled_from(["dead", "frozen", "blind"]),
+        st.integers(0, 2500),
+        st.integers(30, 1500),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    wild,
+    st.sampled_from(["rgb", "thermal"]),
+    st.sampled_from([-200, -15, 0, 15, 200]),
+    st.sampled_from([33, 111]),
+    st.sampled_from(["rgb_only", "hold"]),
+)
+def test_no_stamp_goes_out_twice_and_none_before_the_last(plan, drive, offset, thermal_step, policy):
+    """Whichever camera dies, freezes or goes blind, alone or together, at whatever offset of the clocks."""
+    clock = SimpleNamespace(now=0)
+    pairing = Pairing(PairingSettings(max_dt_ns=10 * MS, hold_ns=40 * MS, drive=drive, thermal_offset_ns=offset * MS))
+    sink = Sink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker_module, "time", SimpleNamespace(monotonic_ns=lambda: clock.now))
+        worker = FusionWorker(pairing, Pipeline(), sink, degraded=DegradedSettings(thermal_lost=policy))
+        sent = {"rgb": set(), "thermal": set()}
+        for at in sorted({*range(0, 5000, 33), *range(0, 5000, thermal_step)}):
+            clock.now = at * MS
+            for camera, step, shift in (("rgb", 33, 0), ("thermal", thermal_step, offset)):
+                if at % step:
+                    continue
+                found = [f for c, f, begin, length in plan if c == camera and begin <= at < begin + length]
+                if "dead" not in found:
+                    stamp = BASE + (at + shift) * MS
+                    sent[camera].add(stamp)
+                    worker.offer(camera, stamp, picture(camera, at, found[0] if found else ""))
+            worker._store(worker.intake.poll(clock.now), clock.now)
+            while (pick := worker._slot.take(0)) is not None:
+                worker._fuse(pick)
+    stamps = [pick.stamp_ns for pick in sink.picks]
+    assert all(a < b for a, b in itertools.pairwise(stamps))
+    for pick in sink.picks:
+        camera = {"thermal_only": "thermal", "rgb_only": "rgb", "hold": "rgb", "pair": drive}[pick.mode]
+        assert pick.stamp_ns in sent[camera]
+        assert pick.frame_id == ("thermal" if pick.mode == "thermal_only" else "rgb")
+    late = [pick for pick in sink.picks if pick.arrived_ns > 4_600 * MS]
+    assert {pick.mode for pick in late} == {"pair"}, "all is well again"

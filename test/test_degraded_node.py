@@ -5,11 +5,14 @@ import time
 
 import numpy as np
 import pytest
+from message_packages import messages_of
 from mock_models import make_model
+from mock_perception import make_perception
 from node_rig import MS, NodeRig, stamp_of
+from perception_node_rig import SIDE, Heard, PerceptionRig, pair_with_block
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 from sage_fusion_ros.pipeline.image_codec import decode
 
@@ -264,3 +267,28 @@ def test_a_paused_recording_is_no_lost_camera(models):
         rig.wait(lambda: rig.message("health") == "both cameras are well", "no loss at a tenth of the speed")
         cameras.until(lambda m: tick() or is_pair(m), "pairs again")
         assert rig.value("health", "sent: rgb_only") == rig.value("health", "sent: thermal_only") == ""
+
+
+def test_mask_and_boxes_of_one_camera_alone_come_under_its_header(tmp_path):
+    vision = messages_of("vision_msgs")
+    make_model(tmp_path / "sage_fast", "Max")
+    make_perception(tmp_path / "perception", input_side=SIDE)
+    rgb, thermal = pair_with_block(120, 160, (32, 32, 64, 64))
+    with (
+        PerceptionRig(tmp_path, **{"degraded.timeout_ms": 250.0}) as rig,
+        Heard(rig, Image, "mask") as masks,
+        Heard(rig, vision.Detection2DArray, "detections") as boxes,
+    ):
+        rig.wait_for_subscriptions()
+        for pair, camera in (((rgb, False), "rgb"), ((False, 255 - rgb[..., 0]), "thermal")):
+            text = f"goes out: {camera}_only"
+            rig.until(lambda text=text: text in rig.message("health"), text, pair)
+            mask = rig.new(masks, pair)
+            frame = f"{camera}_optical"
+            assert mask.header.frame_id == frame
+            stamp = stamp_of(mask)
+            rig.wait(lambda stamp=stamp: stamp in boxes.by_stamp, "the boxes of that stamp")
+            rig.wait(lambda stamp=stamp: stamp in {stamp_of(m) for m in rig.fused}, "the image of that stamp")
+            assert boxes.by_stamp[stamp].header.frame_id == frame
+            assert boxes.by_stamp[stamp].detections, "something bright is there"
+            rig.until(lambda: rig.message("health") == "both cameras are well", "both", (rgb, thermal))
