@@ -14,6 +14,7 @@ from typing import Any
 
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
 from sage_fusion_ros.engines.card import ModelCard, sha256_of
+from sage_fusion_ros.engines.external_data import check_external_files
 from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.engines.partial_graph import only_outputs
 from sage_fusion_ros.errors import EngineError, ModelError, SageFusionError
@@ -154,6 +155,7 @@ class OnnxEngine:
         self._ort.set_default_logger_severity(3)
         self._device = device
         self._parts.clear()
+        check_external_files(self._path)
         with tempfile.TemporaryDirectory(prefix="sage_fusion_profile_") as folder:
             self._session = self._create_session(device, str(self._path), Path(folder) / "placement")
             self.inputs = tuple(map(_port, self._session.get_inputs()))

@@ -17,6 +17,7 @@ _GRAPH_NODE, _GRAPH_OUTPUT = 1, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
 _VALUE_NAME = 1
+_LONGEST_VARINT = 63  # bits before the last byte
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -32,7 +33,7 @@ def only_outputs(model: bytes, outputs: Sequence[str]) -> bytes:
     """
     try:
         parts = []
-        for number, whole, content in _fields(memoryview(model)):
+        for number, whole, content in fields_of(memoryview(model)):
             if number == _MODEL_GRAPH:
                 graph = b"".join(_cut(content, outputs))
                 parts.append(_tag(_MODEL_GRAPH) + _varint(len(graph)) + graph)
@@ -45,7 +46,7 @@ def only_outputs(model: bytes, outputs: Sequence[str]) -> bytes:
 
 def _cut(graph: memoryview, outputs: Sequence[str]) -> list[memoryview]:
     """The fields of a graph that stay."""
-    fields = list(_fields(graph))
+    fields = list(fields_of(graph))
     given = {_names(content, _VALUE_NAME)[0]: i for i, (n, _, content) in enumerate(fields) if n == _GRAPH_OUTPUT}
     if unknown := sorted(set(outputs) - given.keys()):
         raise ModelError(f"the network gives {', '.join(given)}; it has no output {', '.join(unknown)}")
@@ -65,12 +66,12 @@ def _cut(graph: memoryview, outputs: Sequence[str]) -> list[memoryview]:
 def _used(node: memoryview) -> set[str]:
     """What a node takes, and what the graphs inside it (If, Loop, Scan) may take from around it."""
     used = set(_names(node, _NODE_INPUT))
-    for number, _, attribute in _fields(node):
+    for number, _, attribute in fields_of(node):
         if number != _NODE_ATTRIBUTE:
             continue
-        for kind, _, graph in _fields(attribute):
+        for kind, _, graph in fields_of(attribute):
             if kind in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                for part, _, content in _fields(graph):
+                for part, _, content in fields_of(graph):
                     if part == _GRAPH_NODE:
                         used |= _used(content)
                     elif part == _GRAPH_OUTPUT:
@@ -79,10 +80,10 @@ def _used(node: memoryview) -> set[str]:
 
 
 def _names(message: memoryview, wanted: int) -> list[str]:
-    return [str(content, "utf-8") for number, _, content in _fields(message) if number == wanted]
+    return [str(content, "utf-8") for number, _, content in fields_of(message) if number == wanted]
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+def fields_of(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
     """Number, the whole field, and its content (empty where it is a plain number), one after the other."""
     at = 0
     while at < len(message):
@@ -114,6 +115,8 @@ def _read_varint(message: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
+        if shift > _LONGEST_VARINT:
+            raise IndexError("a number has more than 64 bits")
 
 
 def _varint(value: int) -> bytes:

@@ -93,11 +93,24 @@ def weight_files(folder: Path) -> list[Path]:
     if kind != "sam":
         raise ModelError(f"{folder} holds a model of the type {kind!r}, not 'sam'; {hint}")
     if (folder / _SHARDS).is_file():
-        return [folder / _SHARDS, *sorted(folder.glob("model-*.safetensors"))]
+        return [folder / _SHARDS, *_shards(folder)]
     for name in (_SAFETENSORS, _TORCH):
         if (folder / name).is_file():
             return [folder / name]
     raise ModelError(f"{folder} has neither {_SAFETENSORS} nor {_TORCH}; {hint}")
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The files that the index of a model in several parts names; they have to lie in the folder."""
+    index = folder / _SHARDS
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{index} is no index of weights ({type(error).__name__}); copy the folder again") from error
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(f"{index} names {name!r}; expected safetensors files in its own folder")
+    return [folder / name for name in names]
 
 
 def folder_hash(folder: Path) -> str:
