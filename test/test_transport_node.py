@@ -121,8 +121,9 @@ def test_hostile_files_are_counted_by_reason_and_said_once(rig):
     }
     for reason, hostile in cases.items():
         rig.wait(
-            lambda reason=reason, hostile=hostile: int(rig.value("input rgb", f"refused: {reason}") or 0) >= 3
-            or not rig.cameras.send(**hostile),
+            lambda reason=reason, hostile=hostile: (
+                int(rig.value("input rgb", f"refused: {reason}") or 0) >= 3 or not rig.cameras.send(**hostile)
+            ),
             f"three refusals for '{reason}'",
         )
         assert rig.log.count(f"diagnostics count '{reason}'") == 1
