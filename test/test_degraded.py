@@ -153,6 +153,23 @@ def test_a_paused_slow_or_fast_recording_loses_no_camera(rate, thermal_step, pau
     assert {pick.mode for pick in stage.picks} == {"pair"}
 
 
+@pytest.mark.parametrize(("slow", "step"), [("thermal", 1000), ("rgb", 700)])
+def test_a_slow_camera_is_given_its_time(slow, step):
+    stage = Stage()
+    for at in range(0, 30_000):
+        for camera in ("rgb", "thermal"):
+            if at % (step if camera == slow else 33) == 0:
+                stage.send(camera, at)
+        if at > 10_000:
+            assert stage.intake.lost() == {"rgb": "", "thermal": ""}
+    last = stage.picks[-1].stamp_ns
+    for at in range(30_000, 36_000, 33):
+        stage.send("rgb" if slow == "thermal" else "thermal", at)
+    assert stage.intake.lost()[slow] == "silent"
+    first = next(pick for pick in stage.picks if pick.stamp_ns > last and pick.mode != "pair")
+    assert at_ms(first) < 30_000 + 2.5 * step + 33
+
+
 def test_a_jump_of_one_clock_loses_no_camera():
     stage = Stage()
     stage.play(0, 1000)

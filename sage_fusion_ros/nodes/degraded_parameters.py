@@ -27,7 +27,7 @@ DEGRADED_PARAMETERS = (
     Spec(
         "degraded.timeout_ms",
         500.0,
-        "A camera silent for so long while the other one goes on is lost; 0: never. More than a period of either.",
+        "A camera silent for so long while the other one goes on is lost (a slow one: 2.5 periods); 0: never.",
         "ms",
         0.0,
         60000.0,

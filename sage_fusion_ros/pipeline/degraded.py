@@ -10,7 +10,7 @@ This module knows stamps and payloads only: no images, no ROS, no clock but the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from sage_fusion_ros.pipeline.camera_health import HealthSettings
 from sage_fusion_ros.pipeline.freeze import FreezeWatch
 from sage_fusion_ros.pipeline.pairing import CAMERAS, OTHER, Arrival, Match
 
+_PATIENCE = 2.5  # intervals of a slow camera
 PAIR, RGB_ONLY, THERMAL_ONLY, HOLD, STOP = "pair", "rgb_only", "thermal_only", "hold", "stop"
 RGB_LOST = (THERMAL_ONLY, STOP)
 THERMAL_LOST = (RGB_ONLY, HOLD, STOP)
@@ -31,7 +32,8 @@ class DegradedSettings:
         rgb_lost: While RGB is lost: "thermal_only" (thermal images go out alone) or "stop" (nothing does).
         thermal_lost: While thermal is lost: "rgb_only", "hold" (each RGB image with the last good thermal image, while
             that is no older than `hold_ns`, then as "rgb_only") or "stop".
-        timeout_ns: A camera that is silent for so long is lost; 0: never.
+        timeout_ns: A camera that is silent for so long is lost, one that is slow by nature after two and a half of its
+            own intervals; 0: never.
         frozen_ns: A camera that sends one image for so long is lost; 0: never.
         hold_ns: See thermal_lost; by the cameras' stamps.
         health: When an image counts as no image.
@@ -124,6 +126,7 @@ class _Camera:
     fresh_ns: int | None = None  # when that arrived
     partner_ns: int = 0  # how far its partner has gone on since, by the partner's stamps
     stampless: int = 0  # frames since then whose stamps were not new
+    steps: deque[int] = field(default_factory=lambda: deque(maxlen=9))  # between its newest frames, by their stamps
 
 
 class Intake:
@@ -176,10 +179,11 @@ class Intake:
             return self.poll(now_ns)
         self._lost[camera] = ""
         # One step of the stamps counts for half of the timeout at most: no jump of a clock loses a camera.
-        step = 0 if own.last_ns is None else min(max(arrival.time_ns - own.last_ns, 0), self.settings.timeout_ns // 2)
+        step = 0 if own.last_ns is None else max(arrival.time_ns - own.last_ns, 0)
+        own.steps.append(step)
         own.last_ns, own.fresh_ns, own.partner_ns, own.stampless = arrival.time_ns, now_ns, 0, 0
         partner = self._cameras[other]
-        partner.partner_ns += step
+        partner.partner_ns += min(step, self.settings.timeout_ns // 2)
         if not self._lost[other]:
             self._lost[other] = self._silence(partner, now_ns)
         if not self._lost[other]:
@@ -195,6 +199,8 @@ class Intake:
         since_ns = self._began_ns if camera.fresh_ns is None else camera.fresh_ns
         if timeout_ns <= 0 or since_ns is None:
             return ""
+        if len(camera.steps) == camera.steps.maxlen:  # one that has come back after a while is not slow
+            timeout_ns = max(timeout_ns, round(_PATIENCE * sorted(camera.steps)[len(camera.steps) // 2]))
         if camera.partner_ns < timeout_ns // 2 * 2 or now_ns - since_ns < timeout_ns:
             return ""
         if camera.stampless:
