@@ -18,11 +18,12 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 from launch_ros.descriptions import ParameterValue
 
-from sage_fusion_ros.resources import fast_dds_profile, share_dir
+from sage_fusion_ros.resources import chosen_fast_dds_profile, own_fast_dds_profile, share_dir
 
 PACKAGE = "sage_fusion_ros"
 CONFIG = share_dir() / "config"
 ON_OFF = ["true", "false"]
+TRANSPORTS = ["", "raw", "compressed"]
 INPUTS = ("rgb", "thermal", "rgb_camera_info", "thermal_camera_info")
 OUTPUTS = (
     "fused", "camera_info", "thermal_valid", "mask", "detections", "overlay", "annotations", "objects", "mask_rle"
@@ -36,6 +37,8 @@ ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
     ("cameras", "[]", "names of several pairs of cameras, '[front, rear]': a node for each; empty for one pair", None),
     ("rgb_topic", "", "colour images to fuse; empty for ~/input/rgb", None),
     ("thermal_topic", "", "thermal images to fuse; empty for ~/input/thermal", None),
+    ("rgb_transport", "", "image_transport.rgb: raw, or compressed for <rgb_topic>/compressed", TRANSPORTS),
+    ("thermal_transport", "", "image_transport.thermal: likewise", TRANSPORTS),
     ("rgb_camera_info_topic", "", "their calibration; empty for ~/input/rgb_camera_info", None),
     ("thermal_camera_info_topic", "", "their calibration; empty for ~/input/thermal_camera_info", None),
     ("fused_topic", "", "where the fused image goes; empty for ~/output/fused", None),
@@ -55,6 +58,7 @@ ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
     ("autostart", "", "false leaves configuring and activating to a lifecycle manager", ["", *ON_OFF]),
     ("use_sim_time", "", "take the time from /clock", ["", *ON_OFF]),
     ("namespace", "", "namespace of the nodes; with cameras, of their namespaces", None),
+    ("fast_dds_profile", str(own_fast_dds_profile()), "settings of Fast DDS for large images; empty for its own", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
     ("respawn", "true", "start fusion_node again when it has died", ON_OFF),
     ("respawn_delay", "2.0", "seconds from its death until then", None),
@@ -139,6 +143,8 @@ def fusion(given: dict[str, str]) -> Node:
         "fusion.model": given["model"],
         "perception.model": given["perception_model"],
         "engine.device": given["device"],
+        "image_transport.rgb": given["rgb_transport"],
+        "image_transport.thermal": given["thermal_transport"],
     }
     switches = {name: given[name] == "true" for name in ("autostart", "use_sim_time") if given[name]}
     more = mapping("parameters", given) | {name: text for name, text in shortcuts.items() if text} | switches
@@ -150,7 +156,7 @@ def fusion(given: dict[str, str]) -> Node:
         parameters=[*filter(None, [given["params_file"]]), *typed(more)],
         remappings=[(f"~/{name}", topic) for name, topic in remapped(given).items()],
         ros_arguments=["--log-level", given["log_level"]],
-        additional_env=fast_dds_profile(),  # the fused image is a large one too
+        additional_env=chosen_fast_dds_profile(given["fast_dds_profile"]),  # the fused image is a large one too
         respawn=given["respawn"] == "true",
         respawn_delay=number("respawn_delay", given),
         output="screen",

@@ -24,7 +24,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_ros.actions import Node
 from launch_ros.descriptions import ParameterValue
 
-from sage_fusion_ros.resources import fast_dds_profile
+from sage_fusion_ros.resources import chosen_fast_dds_profile
 
 FUSION = Path(__file__).with_name("fusion.launch.py")
 
@@ -82,7 +82,7 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         # Text is marked as text, since launch would read 'off' or '7' as something else.
         parameters=[{k: ParameterValue(v, value_type=str) if isinstance(v, str) else v for k, v in parameters.items()}],
         ros_arguments=["--log-level", given["log_level"]],
-        additional_env=fast_dds_profile(),
+        additional_env=chosen_fast_dds_profile(given["fast_dds_profile"]),
         output="screen",
     )
     at_its_end = EmitEvent(event=Shutdown(reason="the replay has ended"))

@@ -51,7 +51,32 @@ def fast_dds_profile(environment: Mapping[str, str] = os.environ) -> dict[str, s
     """
     if environment.get(FAST_DDS_3_PROFILE) or environment.get(FAST_DDS_2_PROFILE):
         return {}
-    return dict.fromkeys(_fast_dds_variables(), str(share_dir() / "config" / "fastdds_large_images.xml"))
+    return dict.fromkeys(_fast_dds_variables(), str(own_fast_dds_profile()))
+
+
+def own_fast_dds_profile() -> Path:
+    """The package's profile, with room in shared memory for images."""
+    return share_dir() / "config" / "fastdds_large_images.xml"
+
+
+def chosen_fast_dds_profile(chosen: str, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Environment for a launch argument that names a profile.
+
+    Args:
+        chosen: A file; empty: none, so that what the environment says holds. The package's own stands back where the
+            environment names one already; any other file goes before it.
+        environment: As it is so far.
+
+    Raises:
+        ValueError: There is no such file.
+    """
+    if not chosen:
+        return {}
+    if not Path(chosen).is_file():  # Fast DDS would go on without it
+        raise ValueError(f"fast_dds_profile is '{chosen}', which is no file")
+    if Path(chosen) == own_fast_dds_profile():
+        return fast_dds_profile(environment)
+    return dict.fromkeys(_fast_dds_variables(), chosen)
 
 
 def _fast_dds_variables() -> tuple[str, ...]:

@@ -179,6 +179,7 @@ def test_cameras_that_are_numbers_with_a_parameter_file_each(composed, tmp_path)
     ({"rgb_topic": "/{camera}/rgb"}, "rgb_topic has {camera} in it, but cameras names none"),
     ({"parameters": "rate"}, "parameters is 'rate'"),
     ({"respawn_delay": "soon"}, "respawn_delay is 'soon'; expected a number"),
+    ({"fast_dds_profile": "/no/such.xml"}, "fast_dds_profile is '/no/such.xml', which is no file"),
     ({"params_file": "/no/such.yaml"}, "params_file is '/no/such.yaml', which is no file"),
 ])  # fmt: skip
 def test_what_can_not_be_meant_is_refused(composed, arguments, words):
@@ -199,3 +200,14 @@ def test_what_publishes_images_gets_the_image_profile(composed, monkeypatch, lau
     assert set(added.values()) == {str(launch_file.CONFIG / "fastdds_large_images.xml")}
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "mine.xml")
     assert not composed()[0].additional_env
+    other = str(launch_file.CONFIG / "fusion.rviz")
+    added = {value[0].text for _, value in composed(fast_dds_profile=other)[0].additional_env}
+    assert added == {other}, "a file that is named goes before the environment"
+    assert not composed(fast_dds_profile="")[0].additional_env
+
+
+def test_the_transports_reach_the_node(composed):
+    (node,) = composed(rgb_transport="compressed", params_file="")
+    ((file, _),) = node._Node__expanded_parameter_arguments
+    (parameters,) = yaml.safe_load(Path(file).read_text(encoding="utf-8")).values()
+    assert parameters["ros__parameters"] == {"image_transport.rgb": "compressed"}

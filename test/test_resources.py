@@ -93,3 +93,14 @@ def test_fast_dds_profile_goes_under_the_name_this_release_reads(project, monkey
 @pytest.mark.parametrize("variable", [resources.FAST_DDS_3_PROFILE, resources.FAST_DDS_2_PROFILE])
 def test_the_users_own_profile_stays(variable):
     assert resources.fast_dds_profile({variable: "mine.xml"}) == {}
+
+
+def test_a_profile_that_is_named_goes_before_the_environment_and_the_packages_own_behind_it(project):
+    own, other = str(resources.own_fast_dds_profile()), str(project / "package.xml")
+    set_by_user = {resources.FAST_DDS_3_PROFILE: "mine.xml"}
+    assert set(resources.chosen_fast_dds_profile(own, {}).values()) == {own}
+    assert resources.chosen_fast_dds_profile(own, set_by_user) == {}
+    assert set(resources.chosen_fast_dds_profile(other, set_by_user).values()) == {other}
+    assert resources.chosen_fast_dds_profile("", {}) == {}
+    with pytest.raises(ValueError, match="fast_dds_profile is 'none.xml', which is no file"):
+        resources.chosen_fast_dds_profile("none.xml", {})
