@@ -175,11 +175,12 @@ def test_only_what_is_wanted_is_computed_and_timed(tmp_path: Path) -> None:
         result = perceiver.perceive(bright(), **NONE | {"mask": mask, "detections": detections, "watch": watch})
         assert [part is not None for part in result] == [mask, detections]
         assert list(watch.laps_ms) == ["perceive"] * (mask or detections)
-    assert calls == [["mask_logits"], ["boxes"], ["mask_logits", "boxes"]]
+    # The mask always has the boxes to agree with.
+    assert calls == [["mask_logits", "boxes"], ["boxes"], ["mask_logits", "boxes"]]
 
 
 def test_own_networks_replace_what_the_perception_model_gives(tmp_path: Path) -> None:
-    """Its remaining output alone is computed; where both are replaced it is not even loaded."""
+    """What it has to give alone is asked for; where both are replaced it is not even loaded."""
     folder = make_perception(tmp_path / "both", input_side=128)
     detector = {"detection_model": write_yolov8(tmp_path / "d.onnx", 3), "detection_classes": THREE}
     segmenter = {"segmentation_model": write_segmenter(tmp_path / "s.onnx", 3, bright=1), "segmentation_classes": THREE}
@@ -192,7 +193,7 @@ def test_own_networks_replace_what_the_perception_model_gives(tmp_path: Path) ->
     mask, found = perceiver.perceive(bright(), **everything, watch=watch)
     assert mask.max() == BRIGHT
     assert_on_the_square(found, 16)
-    assert calls == [["mask_logits"], ["output0"]]
+    assert calls == [["mask_logits", "boxes"], ["output0"]]
     assert list(watch.laps_ms) == ["perceive", "detect"]
 
     perceiver = load(folder, **segmenter)

@@ -7,26 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import EngineInfo
-from sage_fusion_ros.engines.models import ModelFolder, find_model
-from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.pipeline.detect import DetectionHead, Detector, load_detector
-from sage_fusion_ros.pipeline.detection_layouts import LAYOUTS, find_layout
-from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe
-from sage_fusion_ros.pipeline.preprocessing import Preprocessing
-from sage_fusion_ros.pipeline.segment import MaskHead, Segmenter, find_mask, load_segmenter
+from sage_fusion_ros.engines.models import find_model
+from sage_fusion_ros.pipeline.detect import Detector, load_detector
+from sage_fusion_ros.pipeline.network import NetworkOptions
+from sage_fusion_ros.pipeline.perception_network import PerceptionNetwork
+from sage_fusion_ros.pipeline.segment import Segmenter, load_segmenter
 from sage_fusion_ros.pipeline.types import Detections
 
 if TYPE_CHECKING:
     from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
-
-MASK_OUTPUT, BOXES_OUTPUT = "mask_logits", "boxes"
-
-Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -50,74 +43,6 @@ class PerceptionChoice:
     segmentation_model: str = ""
     segmentation_classes: str | Sequence[str] = ()
     segmentation_layout: str = "auto"
-
-
-class PerceptionNetwork:
-    """The package's own kind: one network with a mask, boxes, or both.
-
-    Its input is RGB in 0..1, top left letterbox. The output "mask_logits" is 1xCxhxw, "boxes" has the layout yolov8.
-
-    Attributes:
-        mask_classes: Names of the mask's ids; empty where it gives none.
-        detection_classes: Names of the boxes' classes; empty where it gives none.
-        network: What runs it.
-
-    Args:
-        model: A verified model folder for the task "perception".
-        options: How to run it.
-        mask: Whether its mask will be asked for.
-        detections: Whether its boxes will be.
-
-    Raises:
-        ModelError: The network is not what its card says, or its card names no classes.
-        EngineError: The device can't be had.
-    """
-
-    def __init__(
-        self, model: ModelFolder, options: NetworkOptions, *, mask: bool = True, detections: bool = True
-    ) -> None:
-        card = model.card
-        expected = [MASK_OUTPUT] * bool(card.mask_classes) + [BOXES_OUTPUT] * bool(card.detection_classes)
-        if not expected or sorted(expected) != sorted(tensor.name for tensor in card.outputs):
-            raise ModelError(
-                f"the card of model {card.name} gives {[t.name for t in card.outputs]} with {len(card.mask_classes)} "
-                f"mask_classes and {len(card.detection_classes)} detection_classes; expected '{MASK_OUTPUT}' with the "
-                f"first, '{BOXES_OUTPUT}' with the second, or both"
-            )
-        self.mask_classes = card.mask_classes if mask else ()
-        self.detection_classes = card.detection_classes if detections else ()
-        self._mask: MaskHead | None = None
-        self._boxes: DetectionHead | None = None
-        self.network = Network(model, options, self._find)
-
-    def _find(self, probe: Probe) -> tuple[Preprocessing, Sequence[Sequence[str]]]:
-        groups: list[list[str]] = []
-        if self.mask_classes:
-            only = Probe(probe.path, probe.inputs, {MASK_OUTPUT: probe.outputs[MASK_OUTPUT]})
-            self._mask, _ = find_mask(only, len(self.mask_classes), "logits")
-            groups.append([MASK_OUTPUT])
-        if self.detection_classes:
-            only = Probe(probe.path, probe.inputs, {BOXES_OUTPUT: probe.outputs[BOXES_OUTPUT]})
-            reading, _ = find_layout(only, len(self.detection_classes), "yolov8")
-            self._boxes = DetectionHead(reading, LAYOUTS["yolov8"].overlapping)
-            groups.append([BOXES_OUTPUT])
-        if len(groups) == 2:
-            groups.append([MASK_OUTPUT, BOXES_OUTPUT])
-        # It has learnt from crops that were smoothed before they were made smaller.
-        return Preprocessing("rgb", "unit", "top_left", shrinking=cv2.INTER_AREA), groups
-
-    def perceive(
-        self, rgb: Mask, *, mask: bool, detections: bool, score_threshold: float, iou_threshold: float
-    ) -> tuple[Mask | None, Detections | None]:
-        """As Perceiver.perceive; what the network does not give is None."""
-        mask_head, boxes_head = self._mask if mask else None, self._boxes if detections else None
-        names = [MASK_OUTPUT] * (mask_head is not None) + [BOXES_OUTPUT] * (boxes_head is not None)
-        if not names:
-            return None, None
-        outputs, box = self.network.run(rgb, names)
-        ids = mask_head.decode(outputs[0], box) if mask_head else None
-        found = boxes_head.decode(outputs[-1:], box, score_threshold, iou_threshold) if boxes_head else None
-        return ids, found
 
 
 class Perceiver:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sage_fusion_ros.engines.card import CARD_NAME
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.pipeline.perceive import MASK_OUTPUT
+from sage_fusion_ros.pipeline.perception_network import MASK_OUTPUT
 from sage_fusion_ros.training.priors.sam_model import folder_hash, load_sam
 from sage_fusion_ros.training.sage.frozen import (
     FrozenNetwork,

@@ -11,7 +11,7 @@ from torch import Tensor
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.networks.onnx_graph import OnnxGraph
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, read_classes
-from sage_fusion_ros.pipeline.perceive import MASK_OUTPUT
+from sage_fusion_ros.pipeline.perception_network import MASK_OUTPUT
 from sage_fusion_ros.training.sage.frozen import RGB_IMAGENET, RGB_UNIT, FrozenNetwork, NetworkFile, find_file
 
 
