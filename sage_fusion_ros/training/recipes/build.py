@@ -10,10 +10,10 @@ from typing import Any
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.sage import load_published_student
 from sage_fusion_ros.training.config import TrainSettings
+from sage_fusion_ros.training.frozen.feature_networks import load_feature_network
 from sage_fusion_ros.training.reader import Reader, ReaderTerm
 from sage_fusion_ros.training.recipes import perception, sage_distilled, sage_fast
 from sage_fusion_ros.training.recipes.base import Recipe
-from sage_fusion_ros.training.sage.feature_networks import load_feature_network
 from sage_fusion_ros.training.targets import TargetSettings
 
 RECIPES = ("sage_distilled", "sage_fast", "perception")

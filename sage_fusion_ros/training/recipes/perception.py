@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from sage_fusion_ros.networks.perception import Perception
+from sage_fusion_ros.training.frozen.feature_networks import FeatureNetwork
 from sage_fusion_ros.training.perception.crops import PerceptionBatch
 from sage_fusion_ros.training.perception.losses import box_losses, mask_loss
 from sage_fusion_ros.training.perception.relations import relation_gap
-from sage_fusion_ros.training.sage.feature_networks import FeatureNetwork
 
 DEFAULT_TERMS = {"mask": 1.0, "scores": 1.0, "corners": 2.0, "relations": 0.0}
 

@@ -18,14 +18,14 @@ from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.damage import DamageLog
 from sage_fusion_ros.training.device import move
 from sage_fusion_ros.training.distributed import Group
+from sage_fusion_ros.training.frozen.feature_networks import FeatureNetwork, load_feature_network
+from sage_fusion_ros.training.frozen.task_network import TaskNetwork, load_task_network
 from sage_fusion_ros.training.pairs import StoredPair, load_pairs
 from sage_fusion_ros.training.priors.cache import find_masks
 from sage_fusion_ros.training.priors.choose import load_prior
 from sage_fusion_ros.training.sage.batch import SageBatch, SageSampler
-from sage_fusion_ros.training.sage.feature_networks import FeatureNetwork, load_feature_network
 from sage_fusion_ros.training.sage.prepare import hold_out, prepare_pairs, read_labels
 from sage_fusion_ros.training.sage.problem import DEFAULT_TERMS, SageProblem
-from sage_fusion_ros.training.sage.task_network import TaskNetwork, load_task_network
 
 _VALIDATION_BATCHES = 16
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.training.frozen.feature_networks import FeatureNetwork
+from sage_fusion_ros.training.frozen.task_network import TaskNetwork
 from sage_fusion_ros.training.losses import (
     feature_cosine,
     reference_terms,
@@ -30,8 +32,6 @@ from sage_fusion_ros.training.losses import (
     teacher_terms,
 )
 from sage_fusion_ros.training.sage.batch import SageBatch
-from sage_fusion_ros.training.sage.feature_networks import FeatureNetwork
-from sage_fusion_ros.training.sage.task_network import TaskNetwork
 from sage_fusion_ros.training.semantic_losses import contrastive_semantic, fused_rgb, task_loss
 
 DEFAULT_TERMS = {"sources": 1.0, "pixel": 1.0, "features": 0.3, "contrast": 1 / 3000, "task": 0.3}

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from sage_fusion_ros.engines.card import CARD_NAME
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.perception_network import MASK_OUTPUT
-from sage_fusion_ros.training.priors.sam_model import folder_hash, load_sam
-from sage_fusion_ros.training.sage.frozen import (
+from sage_fusion_ros.training.frozen.network import (
     FrozenNetwork,
     NetworkFile,
     find_file,
@@ -26,6 +25,7 @@ from sage_fusion_ros.training.sage.frozen import (
     probe_size,
     shown_to,
 )
+from sage_fusion_ros.training.priors.sam_model import folder_hash, load_sam
 
 STRIDES = (8, 16)
 _DOWN = (1, 2, 4, 8, 16, 32)

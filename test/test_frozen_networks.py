@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from sage_fusion_ros.engines.card import ModelCard, sha256_of, write_card
 from sage_fusion_ros.errors import ModelError, ParameterError
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES
-from sage_fusion_ros.training.sage.feature_networks import SamBlocks, load_feature_network
-from sage_fusion_ros.training.sage.task_network import load_task_network
+from sage_fusion_ros.training.frozen.feature_networks import SamBlocks, load_feature_network
+from sage_fusion_ros.training.frozen.task_network import load_task_network
 from sage_fusion_ros.training.semantic_losses import feature_distance
 
 PATCH = 16
