@@ -216,7 +216,7 @@ def test_thermal_alone_has_the_calibration_of_its_camera(cameras):
 
 
 def test_a_bag_that_loops_goes_on_with_pairs_and_is_said_once(models):
-    with NodeRig(models, **JUDGED) as rig:
+    with NodeRig(models, **{**JUDGED, "degraded.timeout_ms": 1000.0}) as rig:
         rig.wait_for_subscriptions()
         cameras = Cameras(rig)
         for lap in range(3):

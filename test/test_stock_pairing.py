@@ -34,3 +34,17 @@ def test_pairs_with_offset_and_driving_stamp():
     pairing.clear("stopped")
     assert pairing.poll(10**19) == []
     assert pairing.next_deadline_ns() is None
+
+
+def test_a_loop_opens_an_epoch_and_frames_can_be_noted_alone():
+    pytest.importorskip("message_filters", reason="message_filters is not installed")
+    pairing = StockPairing(PairingSettings())
+    for lap in range(2):
+        for i in range(30):
+            frames = [pairing.note(camera, BASE + i * 33 * MS, i) for camera in ("rgb", "thermal")]
+            assert {frame.epoch for frame in frames} == {lap}
+    assert pairing.resets == 1
+    assert pairing.matched == 0, "what is noted does not wait"
+    assert pairing.wait(frames[0]) == []
+    (match,) = pairing.wait(frames[1])
+    assert (match.rgb, match.thermal) == tuple(frames)
