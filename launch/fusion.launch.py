@@ -58,7 +58,7 @@ ARGUMENTS: list[tuple[str, str, str, list[str] | None]] = [
     ("autostart", "", "false leaves configuring and activating to a lifecycle manager", ["", *ON_OFF]),
     ("use_sim_time", "", "take the time from /clock", ["", *ON_OFF]),
     ("namespace", "", "namespace of the nodes; with cameras, of their namespaces", None),
-    ("fast_dds_profile", str(own_fast_dds_profile()), "settings of Fast DDS for large images; empty for its own", None),
+    ("fast_dds_profile", str(own_fast_dds_profile()), "settings of Fast DDS for large images; none for its own", None),
     ("log_level", "info", "debug, info, warn, error or fatal", None),
     ("respawn", "true", "start fusion_node again when it has died", ON_OFF),
     ("respawn_delay", "2.0", "seconds from its death until then", None),

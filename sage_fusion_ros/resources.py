@@ -63,14 +63,14 @@ def chosen_fast_dds_profile(chosen: str, environment: Mapping[str, str] = os.env
     """Environment for a launch argument that names a profile.
 
     Args:
-        chosen: A file; empty: none, so that what the environment says holds. The package's own stands back where the
-            environment names one already; any other file goes before it.
+        chosen: A file; "none" or empty: what the environment says holds. The package's own file stands back where the
+            environment names one already; any other goes before it.
         environment: As it is so far.
 
     Raises:
         ValueError: There is no such file.
     """
-    if not chosen:
+    if chosen in ("", "none"):  # ros2 launch takes no empty argument
         return {}
     if not Path(chosen).is_file():  # Fast DDS would go on without it
         raise ValueError(f"fast_dds_profile is '{chosen}', which is no file")

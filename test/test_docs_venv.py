@@ -75,7 +75,9 @@ def check(words, folder, monkeypatch):
     program = words[0].removeprefix(".venv/bin/")
     if program in ("python", "python3") and words[1:3] == ["-m", "pip"]:
         program, words = "pip", words[2:]
-    rule = {"sage-fusion": check_verb, "make": check_make, "pip": check_pip}.get(program)
+    elif program in ("python", "python3") and words[1].startswith("tools/"):
+        program = "tool"
+    rule = {"sage-fusion": check_verb, "make": check_make, "pip": check_pip, "tool": check_tool}.get(program)
     assert rule, f"no rule for '{program}'; add one here, or tag the block 'ros'"
     rule(words[1:], folder, monkeypatch)
 
@@ -89,6 +91,14 @@ def check_make(arguments, folder, monkeypatch):
         ["make", "--dry-run", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def check_tool(arguments, folder, monkeypatch):
+    words = [sys.executable, str(PROJECT / arguments[0]), "--help"]
+    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    for option in (word for word in arguments[1:] if word.startswith("-")):
+        assert re.search(rf"{option}\b", run.stdout), f"{arguments[0]} has no {option}"
 
 
 def check_pip(arguments, folder, monkeypatch):

@@ -101,6 +101,6 @@ def test_a_profile_that_is_named_goes_before_the_environment_and_the_packages_ow
     assert set(resources.chosen_fast_dds_profile(own, {}).values()) == {own}
     assert resources.chosen_fast_dds_profile(own, set_by_user) == {}
     assert set(resources.chosen_fast_dds_profile(other, set_by_user).values()) == {other}
-    assert resources.chosen_fast_dds_profile("", {}) == {}
+    assert resources.chosen_fast_dds_profile("", {}) == resources.chosen_fast_dds_profile("none", {}) == {}
     with pytest.raises(ValueError, match="fast_dds_profile is 'none.xml', which is no file"):
         resources.chosen_fast_dds_profile("none.xml", {})
