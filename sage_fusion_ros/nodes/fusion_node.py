@@ -90,11 +90,11 @@ class FusionNode(LifecycleNode):
         return self._services_group
 
     def set_parameters_atomically(self, parameter_list: list[Any]) -> SetParametersResult:
-        """Names the unknown parameters in its refusal, which rclpy's own does not."""
-        unknown = [p.name for p in parameter_list if not self.has_parameter(p.name)]
-        if unknown:
-            reason = "; ".join(FUSION_PARAMETERS.unknown_text(name) for name in unknown)
-            return SetParametersResult(successful=False, reason=reason)
+        """Names the parameters in its refusal, which rclpy's own does not."""
+        try:
+            parameter_list = FUSION_PARAMETERS.accepted(parameter_list, self.has_parameter)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(parameter_list)
 
     @told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from sage_fusion_ros.errors import ParameterError
 if TYPE_CHECKING:  # commands that work without ROS take the same parameters
     from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
+    from rclpy.parameter import Parameter
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,32 @@ class ParameterTable:
         if problems:
             raise ParameterError("; ".join(problems))
         return values
+
+    def accepted(self, parameters: Iterable[Parameter], is_known: Callable[[str], bool]) -> list[Parameter]:
+        """Parameters that are to be set, each in its own type: a whole number does for a float.
+
+        Args:
+            parameters: As a client asks for them.
+            is_known: Whether the node has a parameter that is not in this table, such as use_sim_time.
+
+        Raises:
+            ParameterError: One is unknown, of the wrong type or out of range; all of them are named.
+        """
+        problems, result = [], []
+        for parameter in parameters:
+            try:
+                if parameter.name in self._specs:
+                    value = self[parameter.name].coerce(parameter.value)
+                    if type(value) is float and type(parameter.value) is int:
+                        parameter = type(parameter)(parameter.name, value=value)
+                elif not is_known(parameter.name):
+                    problems.append(self.unknown_text(parameter.name))
+                result.append(parameter)
+            except ParameterError as error:
+                problems.append(str(error))
+        if problems:
+            raise ParameterError("; ".join(problems))
+        return result
 
     def unknown_text(self, name: str) -> str:
         """What to say about a name that is in no row, with the nearest one that is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
@@ -90,7 +91,8 @@ class ReplayNode(Node):
             self._player.join()
             self._source.close()
             if self._log is not None:
-                self._log.close()
+                with contextlib.suppress(OSError):  # what is still buffered is tried once more, and was told before
+                    self._log.close()
         super().destroy_node()
 
     def _announce(self) -> None:
@@ -202,9 +204,13 @@ class ReplayNode(Node):
         )
 
     def _write(self, event: dict[str, Any]) -> None:
-        if self._log is not None:
+        if self._log is None:
+            return
+        try:
             self._log.write(json.dumps(event) + "\n")
             self._log.flush()
+        except OSError as error:  # a full disk
+            raise ParameterError(f"log_path {self._log.name} can't be written any more: {error.strerror}") from error
 
     def _refuse_change(self, parameters: list[Any]) -> SetParametersResult:
         names = [parameter.name for parameter in parameters if parameter.name != "use_sim_time"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Fuser:
 
         Raises:
             ImageFormatError: The sizes differ or are too small for the network.
+            ModelError: The network gives values that are no numbers.
         """
         self._check(rgb.shape[:2] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb.shape, thermal)
         return self._colour.recolour(rgb, *self._run(self._colour.luma(rgb), thermal))
@@ -76,6 +78,7 @@ class Fuser:
 
         Raises:
             ImageFormatError: The sizes differ or are too small for the network.
+            ModelError: The network gives values that are no numbers.
         """
         self._check(rgb_luma.shape, thermal)
         _, after = self._run(rgb_luma, thermal)
@@ -88,6 +91,11 @@ class Fuser:
         height, width = thermal.shape
         feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
         fused = self.engine.run(feeds)[0]
+        if not math.isfinite(float(fused.sum())):  # cast to bytes, NaN would go out as black
+            raise ModelError(
+                f"model {self.card.name} gave no numbers (NaN or infinite) for a {width}x{height} pair; "
+                "a broken export, or float16 that runs out of its range"
+            )
         return feeds["rgb_luma"][0, 0, :height, :width], fused[0, 0, :height, :width]
 
     def _check(self, rgb_shape: tuple[int, ...], thermal: npt.NDArray[np.uint8]) -> None:

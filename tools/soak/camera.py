@@ -16,7 +16,7 @@ from pathlib import Path
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from scene import COUNT, images
 from sensor_msgs.msg import Image
@@ -31,9 +31,11 @@ SETTLE_S = 0.3
 class Camera:
     """Sends until it is told to end."""
 
-    def __init__(self, node: Node, camera: str, size: tuple[int, int], log: Path) -> None:
+    def __init__(self, node: Node, camera: str, size: tuple[int, int], log: Path, reliable: bool) -> None:
         self.frozen = self.ended = False
-        self._publisher = node.create_publisher(Image, f"/fusion_node/input/{camera}", qos_profile_sensor_data)
+        reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=5, reliability=reliability)
+        self._publisher = node.create_publisher(Image, f"/fusion_node/input/{camera}", qos)
         self._messages = []
         for image in images(camera, *size):
             encoded = encode(image)
@@ -72,10 +74,11 @@ def main() -> int:
     parser.add_argument("--rate", type=float, required=True)
     parser.add_argument("--size", type=int, nargs=2, required=True, help="height and width")
     parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--reliable", action="store_true", help="as drivers are that do not use best effort")
     args = parser.parse_args()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node(f"camera_{args.camera}", start_parameter_services=False)
-    camera = Camera(node, args.camera, tuple(args.size), args.log)
+    camera = Camera(node, args.camera, tuple(args.size), args.log, args.reliable)
 
     def told(number: int, _: object) -> None:
         camera.ended |= number == signal.SIGINT
