@@ -1,5 +1,6 @@
 """What an image says of its camera: real scenes are well, dead ones are not, and values come out as they are."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -159,3 +160,20 @@ def test_any_image_has_shares_between_0_and_1_and_a_range_in_order(data, dtype, 
     exposure = judge.rgb(np.repeat(grey[..., None], 3, axis=2))
     assert 0 <= exposure.mean <= 255.01
     assert 0 <= exposure.dark_share + exposure.bright_share <= 1
+
+
+@pytest.mark.parametrize("name", ["m3fd", "msrs", "roadscene", "m3svd_frames"])
+def test_no_public_picture_of_a_working_camera_is_lost(shared_data, name):
+    judge = ImageJudge()
+    files = sorted((shared_data / name).glob("**/ir/*"))
+    assert files
+    for file in files:
+        thermal = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        rgb = cv2.imread(str(next((file.parents[1] / "vi").glob(f"{file.stem}.*"))), cv2.IMREAD_COLOR)
+        assert judge.thermal(thermal).problem == "", file
+        assert judge.rgb(rgb).problem == "", file
+
+
+def test_a_picture_exposed_for_the_dark_is_found(shared_data):
+    white = cv2.imread(str(shared_data / "mef_pairs" / "over" / "10.jpg"))
+    assert ImageJudge().rgb(white).problem.startswith("over-exposed: 82%")
