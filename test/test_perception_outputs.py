@@ -295,7 +295,8 @@ def test_missing_message_packages_are_told_once_and_cost_nothing(models, tmp_pat
         rig.wait_for_subscriptions()
         assert (decode(rig.new(masks, PAIR)) == BRIGHT).any()
         rig.fuse_one(*PAIR)
-        expected = {"fused", "camera_info", "thermal_valid", "mask", "overlay"}
+        images = ("fused", "thermal_valid", "mask", "overlay")
+        expected = {"camera_info", *images, *(f"{name}/compressed" for name in images)}
         if "vision_msgs" not in hidden:
             expected |= {"detections", "detections/label_info", "mask/label_info"}
         rig.wait(lambda: rig.topics() == expected, f"just these topics: {expected}; there are {rig.topics()}")
