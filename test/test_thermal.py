@@ -96,3 +96,9 @@ def test_any_image_gives_8_bits_of_its_size(height, width, dtype, seed):
 def test_settings_refuse_nonsense(wrong):
     with pytest.raises(ValueError, match=r"expected|must be"):
         ThermalSettings(**wrong)
+
+
+@pytest.mark.parametrize("value", [3.4e38, -3.4e38, 1e20, 1e-40])
+def test_absurd_values_that_are_all_equal_are_no_fault(value):
+    for image in (np.full((4, 4), value, np.float32), np.array([[value, 300.0]], np.float32)):
+        assert ThermalNormaliser(ThermalSettings())(image).dtype == np.uint8

@@ -124,7 +124,8 @@ class ThermalNormaliser:
 
 def _stretch(image: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint8]:
     """Maps low..high to 0..255, rounded and clipped."""
-    gain = 255.0 / (high - low)
+    # Absurd values, 1e38 K, leave nothing of a span of 2 K; under float32's own resolution there is no span.
+    gain = 255.0 / max(high - low, abs(high) * 1e-7)
     if image.dtype == np.float32:
         image = np.where(np.isfinite(image), image, np.float32(low))
     # The float intermediate is needed: convertScaleAbs would fold values under low back up as their absolute.

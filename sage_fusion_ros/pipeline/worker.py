@@ -63,6 +63,7 @@ class FusionWorker:
         self.intake = Intake(pairing, degraded)
         self.chooser = Chooser(degraded)
         self.lock = threading.Lock()  # guards pairing, intake and limiter
+        self._traced: set[type[Exception]] = set()
         self.dropped: Counter[str] = Counter()  # pairs, by reason
         self.size: tuple[int, int] | None = None  # height and width of the last pair that could be fused
         self.fused = RateMeter()
@@ -167,7 +168,9 @@ class FusionWorker:
             self._sink.report(camera, error)
         except Exception as error:
             # A robot's node outlives whatever one pair does to it; the count and the traceback say what happened.
-            logger.exception("a pair could not be fused")
+            if type(error) not in self._traced:  # once a kind: thirty a second would bury the log
+                self._traced.add(type(error))
+                logger.exception("a pair could not be fused")
             self._last = pick
             self.dropped["failed"] += 1
             self._sink.report(camera, error)
