@@ -156,6 +156,15 @@ def test_outputs_can_be_compressed_and_chosen(bag, tmp_path, models):
     assert message.format == "mono8; png compressed "
 
 
+def test_the_quality_is_the_nodes_parameter(bag, tmp_path, models):
+    sizes = []
+    for quality in (5, 95):
+        words = ("--images", "compressed", "--outputs", "fused", "--set", f"output.jpeg_quality:={quality}")
+        assert fuse(bag, tmp_path / f"{quality}", models, *words) == 0
+        sizes.append(len(read_messages(tmp_path / f"{quality}/bag", f"{OUT}/fused/compressed")[0][2].data))
+    assert sizes[0] < sizes[1]
+
+
 def test_label_infos_are_latched_and_name_the_classes(bag, tmp_path, models):
     from rosbags.interfaces import QosDurability
     from rosbags.rosbag2 import Reader

@@ -17,11 +17,12 @@ from sage_fusion_ros.bags.typestore import (
     TIME_REFERENCE,
     typestore,
 )
-from sage_fusion_ros.pipeline.compressed_codec import encode_compressed
+from sage_fusion_ros.pipeline.compressed_codec import Packing, encode_compressed
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.types import Detections
 
 _SECOND = 1_000_000_000
+_PACKING = Packing()
 
 
 def stamp(stamp_ns: int) -> Any:
@@ -49,18 +50,19 @@ def image(pixels: npt.NDArray[Any], head: Any) -> Any:
     )
 
 
-def compressed(pixels: npt.NDArray[Any], head: Any, *, lossless: bool) -> Any:
+def compressed(pixels: npt.NDArray[Any], head: Any, *, lossless: bool, packing: Packing = _PACKING) -> Any:
     """An array as sensor_msgs/CompressedImage, with the format strings of compressed_image_transport.
 
     Args:
         pixels: uint8 HxWx3 RGB, or HxW uint8 or uint16.
         head: The message's header.
-        lossless: PNG; else JPEG of quality 95. 16 bits are always PNG.
+        lossless: PNG; else JPEG. 16 bits are always PNG.
+        packing: Quality and level.
 
     Raises:
         ImageFormatError: Float images, which neither can hold.
     """
-    packed = encode_compressed(pixels, lossless=lossless)
+    packed = encode_compressed(pixels, lossless=lossless, packing=packing)
     return _make(COMPRESSED, header=head, format=packed.format, data=np.frombuffer(packed.data, np.uint8))
 
 

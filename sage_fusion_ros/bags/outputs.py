@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from sage_fusion_ros.bags.typestore import CAMERA_INFO, COMPRESSED, DETECTIONS, 
 from sage_fusion_ros.bags.writer import BagTopic
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.pipeline.camera_info import camera_info_problem, image_size
+from sage_fusion_ros.pipeline.compressed_codec import Packing
 from sage_fusion_ros.pipeline.fusion_pipeline import Wants
 from sage_fusion_ros.pipeline.overlay import draw_overlay
 from sage_fusion_ros.pipeline.pairing import Match
@@ -41,6 +42,7 @@ class OutputSettings:
         by_name: Whether a detection's class_id is the class's name; its number as text otherwise.
         overlay_opacity: How strongly the mask covers the overlay, 0..1.
         score_threshold: Least score of a box, told in the label info.
+        packing: How images are compressed.
     """
 
     kinds: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ class OutputSettings:
     by_name: bool = True
     overlay_opacity: float = 0.5
     score_threshold: float = 0.3
+    packing: Packing = field(default_factory=Packing)
 
 
 class Outputs:
@@ -141,7 +144,9 @@ class Outputs:
 
     def _image(self, kind: str, pixels: Any, head: Any, *, lossless: bool) -> tuple[str, Any]:
         if self._settings.images == "compressed":
-            return self._image_name(kind), messages.compressed(pixels, head, lossless=lossless)
+            return self._image_name(kind), messages.compressed(
+                pixels, head, lossless=lossless, packing=self._settings.packing
+            )
         return self._image_name(kind), messages.image(pixels, head)
 
     def _name(self, kind: str) -> str:

@@ -25,6 +25,7 @@ from sage_fusion_ros.nodes.parameters import (
     pipeline_settings,
     thermal_settings,
 )
+from sage_fusion_ros.pipeline.compressed_codec import Packing
 
 ALL_DONE, SOME_SKIPPED, SOME_FAILED = 0, 1, 2
 
@@ -112,6 +113,7 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
         by_name=values["detection.class_id"] == "name",
         overlay_opacity=values["output.overlay_opacity"],
         score_threshold=values["detection.score_threshold"],
+        packing=Packing(values["output.jpeg_quality"], values["output.png_level"]),
     )
     engine = {
         "device": values["engine.device"],
