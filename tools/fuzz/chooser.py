@@ -52,6 +52,10 @@ class FedChooser(Chooser):
         """See Chooser."""
         return int(self._provider.ConsumeIntInRange(0, limit - 1))
 
+    def chance(self, one_in: int) -> bool:
+        """See Chooser; at the end of the bytes what is rare does not happen."""
+        return self.below(one_in) == one_in - 1
+
     def raw(self, count: int) -> bytes:
         """See Chooser."""
         given = bytes(self._provider.ConsumeBytes(count))
