@@ -99,6 +99,11 @@ def test_every_kind_of_file_becomes_rgb_or_one_channel():
     ):
         image = decode(message("png", png(10, 4, bits, colour, rows)))
         assert (image.shape, image.dtype) == (shape, dtype), (bits, colour)
+    deep = cv2.imencode(".png", RGB[..., ::-1].astype(np.uint16) * 257)[1]
+    assert (decode(message("rgb16; png compressed bgr16", deep)) == RGB).all()
+    alpha = cv2.imencode(".png", np.dstack([RGB[..., ::-1], GREY]))[1]
+    assert (decode(message("rgba8; png compressed bgra8", alpha)) == RGB).all()
+    assert (decode(message("rgba8; png compressed rgba8", alpha)) == RGB[..., ::-1]).all()
     palette = png(10, 4, 8, 3, b"\0" + bytes(10) + (b"\0" + b"\1" * 10) * 3, chunk(b"PLTE", bytes([9, 8, 7, 1, 2, 3])))
     assert decode(message("png", palette))[0, 0].tolist() == [9, 8, 7]
     for options in ([cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 1]):
@@ -137,6 +142,7 @@ HOSTILE = {
     "a turned bit": (DEEP[:45] + bytes([DEEP[45] ^ 1]) + DEEP[46:], "damaged", "checksum of the PNG is wrong"),
     "a jpeg bomb": (jpeg_of(65_535, 65_535), "too large", "claims 65535x65535 pixels"),
     "a png bomb": (png(60_000, 60_000, 8, 0, b""), "too large", "claims 60000x60000 pixels"),
+    "a deep bomb": (png(8000, 4000, 16, 6, b""), "too large", "8000x4000 pixels of 4 x 16 bits"),
     "no height": (jpeg_of(64, 0), "size", "64x0"),
     "no width": (png(0, 4, 8, 0, b""), "size", "0x4"),
     "a png of 2^32": (png(2**32 - 1, 1, 8, 0, b""), "size", "4294967295x1"),
@@ -161,7 +167,7 @@ def test_a_file_that_lies_is_refused_with_a_reason(name):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("name", ["a jpeg bomb", "a png bomb"])
+@pytest.mark.parametrize("name", ["a jpeg bomb", "a png bomb", "a deep bomb"])
 def test_a_bomb_never_meets_a_decoder(monkeypatch, name):
     monkeypatch.setattr(compressed_codec.cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ImageFormatError):

@@ -18,12 +18,14 @@ import numpy.typing as npt
 
 from sage_fusion_ros.errors import ImageFormatError
 from sage_fusion_ros.pipeline import image_codec, image_file
-from sage_fusion_ros.pipeline.image_codec import check_name, to_8bit
+from sage_fusion_ros.pipeline.image_codec import check_name
 
 MAX_PIXELS = 1 << 25  # 8K: a file of a few kilobytes may claim anything, and 100 MB are taken for what this allows
-MAX_BYTES = 1 << 27
+MAX_BYTES = 1 << 27  # of the file, and of what it becomes
 JPEG_QUALITY = 95  # the defaults of image_transport
 PNG_LEVEL = 3
+_AS_IT_IS = cv2.IMREAD_UNCHANGED
+_DEEP_COLOURS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # their high bytes, without the others in memory
 _COLOUR = ("rgb8", "bgr8", "rgba8", "bgra8", "rgb16", "bgr16", "rgba16", "bgra16")
 
 
@@ -88,7 +90,7 @@ def decode_compressed(message: CompressedMessage) -> npt.NDArray[Any]:
         raise ImageFormatError(f"the JPEG has {scans} scans; expected at most {image_file.MAX_SCANS}", "format")
     image = None
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _DEEP_COLOURS if header.is_deep_colour else _AS_IT_IS)
     except cv2.error as error:
         raise ImageFormatError(f"the {header.kind} can't be decoded: {error.err}", "damaged") from error
     if image is None or image.shape[:2] != (header.height, header.width):
@@ -105,10 +107,10 @@ def _checked(message: CompressedMessage) -> image_file.FileHeader:
     if len(view) > MAX_BYTES:
         raise ImageFormatError(f"data holds {len(view)} bytes; expected at most {MAX_BYTES}", "too large")
     header = image_file.read_header(view)
-    if header.width * header.height > MAX_PIXELS:
+    if header.width * header.height > MAX_PIXELS or header.decoded_bytes > MAX_BYTES:
         raise ImageFormatError(
-            f"the {header.kind} claims {header.width}x{header.height} pixels in {len(view)} bytes; expected at most "
-            f"{MAX_PIXELS} pixels",
+            f"the {header.kind} claims {header.width}x{header.height} pixels of {header.channels} x {header.bits} bits "
+            f"in {len(view)} bytes; expected at most {MAX_PIXELS} pixels and {MAX_BYTES} bytes of them",
             "too large",
         )
     return header
@@ -118,9 +120,10 @@ def _as_sent(image: npt.NDArray[Any], text: str, kind: str) -> npt.NDArray[Any]:
     """A decoded file as the image that was compressed."""
     encoding, _, packing = (part.strip() for part in text.lower().partition(";"))
     if image.ndim == 3:
-        image = to_8bit(image[:, :, :3])
-        swapped = encoding in _COLOUR and bool(packing) and "compressed bgr" not in packing
-        return np.ascontiguousarray(image) if swapped else cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB)
+        as_rgb = encoding in _COLOUR and bool(packing) and "compressed bgr" not in packing
+        if image.shape[2] == 4:
+            return cv2.cvtColor(image, cv2.COLOR_BGRA2BGR if as_rgb else cv2.COLOR_BGRA2RGB)
+        return image if as_rgb else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if encoding.startswith("bayer_"):
         return image_codec.demosaic(image, encoding)
     if kind == "jpeg" and encoding in ("mono16", "16uc1"):

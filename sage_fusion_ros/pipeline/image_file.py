@@ -42,6 +42,16 @@ class FileHeader:
     channels: int
     bits: int
 
+    @property
+    def is_deep_colour(self) -> bool:
+        """Whether it has colours of 16 bits, of which 8 are used."""
+        return self.bits > 8 and self.channels > 2
+
+    @property
+    def decoded_bytes(self) -> int:
+        """What its pixels take in memory."""
+        return self.width * self.height * self.channels * self.bits // 8
+
 
 def read_header(data: bytes | memoryview) -> FileHeader:
     """Reads what a JPEG or PNG claims to hold; nothing is decoded and no more than the header is looked at.

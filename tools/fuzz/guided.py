@@ -35,7 +35,7 @@ def main() -> None:
     def once(data: bytes) -> None:
         target.test(target.make(FedChooser(atheris.FuzzedDataProvider(data))))
 
-    atheris.Setup([sys.argv[0], f"-max_len={LENGTH}", "-len_control=0", *sys.argv[2:]], once)
+    atheris.Setup([sys.argv[0], f"-max_len={LENGTH}", "-len_control=0", "-rss_limit_mb=4096", *sys.argv[2:]], once)
     atheris.Fuzz()
 
 
