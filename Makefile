@@ -77,7 +77,7 @@ soak: $(DEMO_MESSAGES)
 	@$(BIN)/python tools/soak --minutes $(MINUTES) --output "$(SOAK_OUTPUT)"
 
 faults: $(TEST_MESSAGES)
-	$(BIN)/python -m pytest -q test/test_faults.py --junitxml build/faults.xml
+	$(BIN)/python -m pytest -q test/test_faults.py -o junit_family=xunit1 --junitxml build/faults.xml
 	$(BIN)/python tools/fault_table.py build/faults.xml docs/faults.md
 
 fuzz: $(FUZZ)
