@@ -164,7 +164,7 @@ class FusionWorker:
             self._sink.publish(pick, result, watch)
         except SageFusionError as error:
             self._last = pick
-            self.dropped[f"unreadable: {camera}"] += 1
+            self.dropped[f"unreadable: {camera}"] += bool(wants)  # counted above where nobody listens
             self._sink.report(camera, error)
         except Exception as error:
             # A robot's node outlives whatever one pair does to it; the count and the traceback say what happened.
@@ -172,7 +172,7 @@ class FusionWorker:
                 self._traced.add(type(error))
                 logger.exception("a pair could not be fused")
             self._last = pick
-            self.dropped["failed"] += 1
+            self.dropped["failed"] += bool(wants)
             self._sink.report(camera, error)
         else:
             now = time.monotonic_ns()
