@@ -95,6 +95,7 @@ def test_every_kind_of_file_becomes_rgb_or_one_channel():
         (8, 2, (b"\0" + bytes(30)) * 4, (4, 10, 3), np.uint8),
         (16, 2, (b"\0" + bytes(60)) * 4, (4, 10, 3), np.uint8),
         (8, 4, (b"\0" + bytes(20)) * 4, (4, 10, 3), np.uint8),
+        (16, 4, (b"\0" + bytes(40)) * 4, (4, 10, 3), np.uint8),
         (8, 6, (b"\0" + bytes(40)) * 4, (4, 10, 3), np.uint8),
     ):
         image = decode(message("png", png(10, 4, bits, colour, rows)))

@@ -44,8 +44,8 @@ class FileHeader:
 
     @property
     def is_deep_colour(self) -> bool:
-        """Whether it has colours of 16 bits, of which 8 are used."""
-        return self.bits > 8 and self.channels > 2
+        """Whether it becomes several channels of 16 bits, of which 8 are used: colours, or grey with alpha."""
+        return self.bits > 8 and self.channels > 1
 
     @property
     def decoded_bytes(self) -> int:

@@ -146,9 +146,8 @@ def spoil_jpeg(parts: Parts, pixels: bytes, choose: Chooser) -> tuple[Parts, byt
         place = choose.below(len(pixels) + 1)
         pixels = pixels[:place] + mark + choose.raw(choose.below(8)) + pixels[place:]
     else:
-        pixels = pixels[: choose.below(len(pixels) + 1)] + choose.pick(
-            (b"\xff\xd9", b"", pixels * choose.pick((1, 1, 40)))
-        )
+        more = choose.pick((b"\xff\xd9", b"", pixels * choose.pick((1, 1, 40))))
+        pixels = pixels[: choose.below(len(pixels) + 1)] + more[: 1 << 17]
     return parts, pixels
 
 
