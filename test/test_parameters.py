@@ -81,6 +81,25 @@ def test_ros_own_parameters_pass(declare):
     declare(use_sim_time=True, **{"qos_overrides./x.publisher.depth": 3})
 
 
+def test_what_is_set_is_refused_by_name_and_a_whole_number_does_for_a_float():
+    given = [
+        Parameter("rate.max_hz", value=5),
+        Parameter("detection.classes", value=["car"]),
+        Parameter("use_sim_time", value=True),
+    ]
+    taken = FUSION_PARAMETERS.accepted(given, lambda name: name == "use_sim_time")
+    assert [(p.name, p.type_, p.value) for p in taken] == [
+        ("rate.max_hz", Parameter.Type.DOUBLE, 5.0),
+        ("detection.classes", Parameter.Type.STRING_ARRAY, ["car"]),
+        ("use_sim_time", Parameter.Type.BOOL, True),
+    ]
+    wrong = [Parameter("rate.max_hz", value="fast"), Parameter("rate.max", value=1.0), Parameter("fusion.model")]
+    with pytest.raises(ParameterError) as error:
+        FUSION_PARAMETERS.accepted(wrong, lambda name: False)
+    for text in ("rate.max_hz is 'fast'; expected float", "rate.max is unknown", "fusion.model is None"):
+        assert text in str(error.value)
+
+
 def test_defaults_mean_the_pipelines_defaults():
     assert pairing_settings(DEFAULTS) == PairingSettings()
     assert thermal_settings(DEFAULTS) == ThermalSettings()

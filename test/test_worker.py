@@ -185,6 +185,14 @@ def test_nothing_is_computed_when_nobody_listens(rig):
     assert not rig.sink.errors
 
 
+def test_an_unreadable_pair_that_nobody_hears_is_counted_once(rig):
+    rig.sink.listens = Wants(fused=False)
+    offer(rig.worker, 0, rgb=image(1, encoding="h264"))
+    wait_until(lambda: rig.sink.errors)
+    rig.worker.stop()
+    assert sum(rig.worker.dropped.values()) == rig.worker.dropped["nobody listens"] == 1
+
+
 @pytest.mark.parametrize(
     ("bad", "camera"),
     [({"rgb": image(1, encoding="h264")}, "rgb"), ({"thermal": image(1, (12, 16), data=b"")}, "thermal")],
