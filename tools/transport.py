@@ -57,7 +57,10 @@ def main() -> int:
         send(*args.send, width, height, args.rate, args.count)
         return 0
     os.environ.setdefault("ROS_DOMAIN_ID", str(20 + secrets.randbelow(80)))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if os.environ.get("ROS_DISTRO") == "humble":
+        os.environ.setdefault("ROS_LOCALHOST_ONLY", "1")
+    else:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     found: defaultdict[str, Measured] = defaultdict(Measured)
     for _ in range(args.rounds):
         for name, transport, reliability, profiled in WAYS:
@@ -84,27 +87,28 @@ def send(transport: str, reliability: str, width: int, height: int, rate: float,
 
     scene = np.add.outer(np.arange(height), np.arange(width))[..., None] // np.array([3, 5, 7]) % 256
     image = scene.astype(np.uint8)
-    with rclpy.init():
-        node = rclpy.create_node("measured_camera")
-        publisher = node.create_publisher(message_type(transport), TOPIC, profile(reliability, 5))
-        end = time.monotonic() + DISCOVERY_S
-        while not publisher.get_subscription_count() and time.monotonic() < end:
-            time.sleep(0.02)
-        time.sleep(0.3)  # a subscriber seen here may see this publisher a moment later
-        due = time.monotonic()
-        for _ in range(count):
-            header = Header(stamp=ns_to_stamp(time.time_ns()))
-            if transport == "raw":
-                publisher.publish(image_message(image, header))
-            else:
-                ready = compressed_message(image, header, lossless=False, packing=Packing())
-                ready.header.stamp = ns_to_stamp(time.time_ns())
-                publisher.publish(ready)
-            due += 1 / rate
-            time.sleep(max(0.0, due - time.monotonic()))
-        print("sent", flush=True)
-        sys.stdin.read()
-        node.destroy_node()
+    rclpy.init()
+    node = rclpy.create_node("measured_camera")
+    publisher = node.create_publisher(message_type(transport), TOPIC, profile(reliability, 5))
+    end = time.monotonic() + DISCOVERY_S
+    while not publisher.get_subscription_count() and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.3)  # a subscriber seen here may see this publisher a moment later
+    due = time.monotonic()
+    for _ in range(count):
+        header = Header(stamp=ns_to_stamp(time.time_ns()))
+        if transport == "raw":
+            publisher.publish(image_message(image, header))
+        else:
+            ready = compressed_message(image, header, lossless=False, packing=Packing())
+            ready.header.stamp = ns_to_stamp(time.time_ns())
+            publisher.publish(ready)
+        due += 1 / rate
+        time.sleep(max(0.0, due - time.monotonic()))
+    print("sent", flush=True)
+    sys.stdin.read()
+    node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def receive(found: Measured, transport: str, reliability: str, profiled: bool, args: argparse.Namespace) -> None:
@@ -118,36 +122,37 @@ def receive(found: Measured, transport: str, reliability: str, profiled: bool, a
     environment |= fast_dds_profile({}) if profiled else {}
     command = [sys.executable, __file__, "--send", transport, reliability]
     command += ["--size", args.size, "--rate", str(args.rate), "--count", str(args.count)]
-    with rclpy.init():
-        node = rclpy.create_node("measured_receiver")
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+    rclpy.init()
+    node = rclpy.create_node("measured_receiver")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
 
-        def take(message: object) -> None:
-            stamp = message.header.stamp  # type: ignore[attr-defined]
-            found.latencies_ms.append((time.time_ns() - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e6)
+    def take(message: object) -> None:
+        stamp = message.header.stamp  # type: ignore[attr-defined]
+        found.latencies_ms.append((time.time_ns() - stamp.sec * 1_000_000_000 - stamp.nanosec) / 1e6)
 
-        node.create_subscription(message_type(transport), TOPIC, take, profile(reliability, 5))
-        camera = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert camera.stdin is not None
-        assert camera.stdout is not None
-        sent = threading.Thread(target=camera.stdout.readline, daemon=True)
-        sent.start()
-        before, end = len(found.latencies_ms), time.monotonic() + 30 + args.count / args.rate
-        while sent.is_alive() and time.monotonic() < end:
-            executor.spin_once(timeout_sec=0.05)
-        last = time.monotonic() + 1.0
-        while len(found.latencies_ms) - before < args.count and time.monotonic() < last:
-            executor.spin_once(timeout_sec=0.05)
-        found.sent += args.count
-        camera.stdin.close()
-        try:
-            camera.wait(10)
-        except subprocess.TimeoutExpired:
-            camera.kill()
-            camera.wait()
-        executor.shutdown()
-        node.destroy_node()
+    node.create_subscription(message_type(transport), TOPIC, take, profile(reliability, 5))
+    camera = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert camera.stdin is not None
+    assert camera.stdout is not None
+    sent = threading.Thread(target=camera.stdout.readline, daemon=True)
+    sent.start()
+    before, end = len(found.latencies_ms), time.monotonic() + 30 + args.count / args.rate
+    while sent.is_alive() and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.05)
+    last = time.monotonic() + 1.0
+    while len(found.latencies_ms) - before < args.count and time.monotonic() < last:
+        executor.spin_once(timeout_sec=0.05)
+    found.sent += args.count
+    camera.stdin.close()
+    try:
+        camera.wait(10)
+    except subprocess.TimeoutExpired:
+        camera.kill()
+        camera.wait()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
 
 
 def report(found: dict[str, Measured], args: argparse.Namespace) -> None:
