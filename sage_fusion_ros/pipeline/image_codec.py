@@ -154,9 +154,7 @@ def _checked(message: ImageMessage) -> tuple[_Layout, int, npt.NDArray[np.uint8]
 
 def _to_rgb(pixels: npt.NDArray[Any], conversion: int, encoding: str) -> npt.NDArray[Any]:
     height, width = pixels.shape[:2]
-    if (encoding.startswith(("yu", "uyvy")) and width % 2) or (
-        encoding.startswith("bayer") and min(height, width) < 2
-    ):
+    if (encoding.startswith(("yu", "uyvy")) and width % 2) or (encoding.startswith("bayer") and min(height, width) < 2):
         raise ImageFormatError(f"size {width}x{height} is impossible in {encoding}; check the camera driver", "size")
     image = cv2.cvtColor(np.ascontiguousarray(pixels), conversion)
     return to_8bit(image) if image.dtype == np.uint16 else image
