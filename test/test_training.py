@@ -101,6 +101,25 @@ def test_batch_norms_keep_their_running_mean_after_their_share(data: Path, teach
     assert torch.equal(means[1], means[3])
 
 
+def test_only_what_is_named_learns(data: Path, teacher: Path, tmp_path: Path) -> None:
+    settings = {"steps": 2, "batch_norm_share": 0.0, "learns": ["module1."]}
+    path = write_settings(tmp_path / "s.yaml", "sage_distilled", **settings)
+    trainer = make_trainer(read_settings(path, "sage_distilled"), data, tmp_path / "run", teacher)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    changed = {name for name, value in trainer.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name, _ in trainer.network.named_parameters() if name.startswith("module1.")}
+
+
+def test_names_of_no_parameter_are_refused_with_those_there_are(data: Path, teacher: Path, tmp_path: Path) -> None:
+    path = write_settings(tmp_path / "s.yaml", "sage_distilled", learns=["mask_"])
+    with pytest.raises(ParameterError, match=r"learns is \['mask_'\].*they begin with .*module1"):
+        make_trainer(read_settings(path, "sage_distilled"), data, tmp_path / "run", teacher)
+    path = write_settings(tmp_path / "w.yaml", "sage", learns=["module1."])
+    with pytest.raises(ParameterError, match="learns is for recipes with one network"):
+        read_settings(path, "sage")
+
+
 def test_a_second_stage_starts_from_the_firsts_exported_weights(
     data: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,6 +77,8 @@ class TrainSettings:
         batch_norm_share: Leading share of the steps in which batch norms follow their batch. After it they keep their
             running mean, as at run time. A batch norm that follows its batch takes the brightness out of it, and with
             it the means to match a teacher's brightness.
+        learns: Beginnings of the names of the parameters that learn, for a later stage of a recipe with one network;
+            empty: all. With batch_norm_share 0 nothing else changes.
         bf16_share: Leading share of the steps that computes in bfloat16 (about half the time on a CPU that has it).
         video_stride: Every how many frames of a video one is taken.
         checkpoint_every, log_every: Steps between checkpoints and between rows of the log.
@@ -100,6 +102,7 @@ class TrainSettings:
     warmup_steps: int = 0
     ema_decay: float = 0.0
     batch_norm_share: float = 1.0
+    learns: tuple[str, ...] = ()
     bf16_share: float = 0.0
     video_stride: int = 15
     checkpoint_every: int = 250
@@ -130,6 +133,8 @@ class TrainSettings:
             raise ParameterError(f"crop is {self.crop}; expected a multiple of 32")
         if not 0 <= self.ema_decay < 1 or not 0 <= self.bf16_share <= 1 or not 0 <= self.batch_norm_share <= 1:
             raise ParameterError("ema_decay must be in 0..1 (1 excluded), bf16_share and batch_norm_share in 0..1")
+        if self.learns and self.recipe == "sage":
+            raise ParameterError("learns is for recipes with one network; in 'sage', student and teacher learn whole")
 
     @property
     def network(self) -> str:

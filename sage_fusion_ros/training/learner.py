@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.distributed import Group, gradients
@@ -68,6 +69,8 @@ class SingleLearner:
         torch.manual_seed(settings.seed)
         network = build_network(settings.network)
         self.network = network.to(self._group.device, memory_format=torch.channels_last).train()
+        if settings.learns:
+            _hold_the_rest(self.network, settings.learns)
         recipe.to(self._group.device)
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -103,6 +106,16 @@ class SingleLearner:
         """See Learner."""
         self.network.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
+
+
+def _hold_the_rest(network: nn.Module, learns: tuple[str, ...]) -> None:
+    names = {name.split(".")[0] for name, _ in network.named_parameters()}
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(learns))
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ParameterError(
+            f"learns is {list(learns)}, with which no parameter begins; they begin with {', '.join(sorted(names))}"
+        )
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
