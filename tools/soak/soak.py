@@ -129,7 +129,8 @@ class Soak:
             if (i + at + lasts + 0.1) * cycle < end
         ]
         back: list[tuple[float, dict[str, Any]]] = []
-        while (self._now() < end or back) and not self._signals.received and not self._ended_early:
+        # What is planned happens, though a slow return of the one before makes it late.
+        while (self._now() < end or coming or back) and not self._signals.received and not self._ended_early:
             now = self._now()
             if coming and coming[0][0] <= now and not back:  # one at a time
                 _, kind, lasts, camera = coming.pop(0)
