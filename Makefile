@@ -46,12 +46,13 @@ unexport COLCON_PREFIX_PATH COLCON_CURRENT_PREFIX RMW_IMPLEMENTATION ROS_DISTRO 
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint soak faults fuzz clean distclean
+.PHONY: help demo test test-long lint soak faults fuzz clean distclean
 
 help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
 	@echo "make test                 run every test"
 	@echo "make lint                 check style, types and the layers of the package"
+	@echo "make test-long            the tests that take over a minute: every fault of the table, a short soak"
 	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
 	@echo "make faults               inject every fault and write docs/faults.md"
 	@echo "make fuzz [CASES=10000000]   hostile images, model cards and calibration files; goes on where it stopped"
@@ -63,6 +64,10 @@ demo: $(DEMO_MESSAGES)
 
 test: $(TEST_MESSAGES)
 	$(BIN)/python -m pytest $(TESTS)
+
+# What takes over a minute: the fault table and a short soak.
+test-long: $(TEST_MESSAGES)
+	$(BIN)/python -m pytest -m long $(TESTS)
 
 lint: $(LINT)
 	$(BIN)/ruff check .
@@ -77,7 +82,7 @@ soak: $(DEMO_MESSAGES)
 	@$(BIN)/python tools/soak --minutes $(MINUTES) --output "$(SOAK_OUTPUT)"
 
 faults: $(TEST_MESSAGES)
-	$(BIN)/python -m pytest -q test/test_faults.py -o junit_family=xunit1 --junitxml build/faults.xml
+	$(BIN)/python -m pytest -q -m 'long or not long' test/test_faults.py -o junit_family=xunit1 --junitxml build/faults.xml
 	$(BIN)/python tools/fault_table.py build/faults.xml docs/faults.md
 
 fuzz: $(FUZZ)

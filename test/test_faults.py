@@ -46,6 +46,7 @@ def rigs(models, tmp_path_factory):
         rig.__exit__()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.area}: {fault.name}")
 def test_fault(fault, rigs, models, record_property):
     subject = models if fault.needs == "models" else rigs(fault.needs)

@@ -123,6 +123,7 @@ def test_a_camera_that_is_not_taken_back_or_a_wrong_image_is_found(judge, key, v
     assert "return" in " ".join(broken(judge, run))
 
 
+@pytest.mark.long
 def test_a_short_run_over_dds(project, tmp_path):
     """A rate limit makes the overload; each fault comes once."""
     models = tmp_path / "models"
