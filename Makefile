@@ -50,7 +50,7 @@ unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
-	@echo "make test                 run every test"
+	@echo "make test                 run the tests"
 	@echo "make lint                 check style, types and the layers of the package"
 	@echo "make test-long            the tests that take over a minute: every fault of the table, a short soak"
 	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
