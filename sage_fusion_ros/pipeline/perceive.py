@@ -86,7 +86,7 @@ class Perceiver:
         iou_threshold: float,
         watch: Stopwatch | None = None,
     ) -> tuple[npt.NDArray[np.uint8] | None, Detections | None]:
-        """Finds what is asked for; nothing else is computed.
+        """Finds what is asked for. The perception model computes its boxes for its mask too; nothing else is computed.
 
         Args:
             fused: uint8 HxWx3 RGB.
