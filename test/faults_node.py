@@ -213,26 +213,26 @@ for what, text, words in CALIBRATIONS:
         return f'"{shown(said)}"'
 
 
-@fault("Files", "replay_node's log goes to a full disk", "ends with code 2 and one line that says so", needs="models")
-def disk_full(models):
-    parameters = ["-p", "log_path:=/dev/full", "-p", "wait_for_subscribers:=0"]
-    command = [sys.executable, "-m", "sage_fusion_ros.nodes.replay_node", "--ros-args", *parameters]
+def refused_start(node, *parameters):
+    """Starts a node that can't write; returns the line it ends with."""
+    arguments = [word for parameter in parameters for word in ("-p", parameter)]
+    command = [sys.executable, "-m", f"sage_fusion_ros.nodes.{node}", "--ros-args", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    said = done.stderr.splitlines()[-1]
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@fault("Files", "replay_node's log goes to a full disk", "ends with code 2 and one line that says so", needs="models")
+def disk_full(models):
+    said = refused_start("replay_node", "log_path:=/dev/full", "wait_for_subscribers:=0")
     assert "log_path /dev/full can't be written any more: No space left on device" in said
     return f'"{said}"'
 
 
 @fault("Files", "recorder_node's folder can't be made", "ends with code 2 and one line that says so", needs="models")
 def no_folder(models):
-    parameters = ["-p", f"log_path:={models}/sage_fast/model.onnx/log.jsonl"]
-    command = [sys.executable, "-m", "sage_fusion_ros.nodes.recorder_node", "--ros-args", *parameters]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    said = done.stderr.splitlines()[-1]
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+    said = refused_start("recorder_node", f"log_path:={models}/sage_fast/model.onnx/log.jsonl")
     assert "can't be written" in said
     return f'"{shown(said)}"'
 

@@ -125,13 +125,8 @@ def spoil_jpeg(parts: Parts, pixels: bytes, choose: Chooser) -> tuple[Parts, byt
     """Changes one thing: a segment, what is in it, their order, or the pixels."""
     parts = list(parts)
     what, place = choose.below(9), choose.below(max(1, len(parts)))
-    if what == 0 and parts:
-        del parts[place]
-    elif what == 1 and parts:
-        parts.insert(choose.below(len(parts) + 1), parts[place])
-    elif what == 2 and parts:
-        marker, content = parts[place]
-        parts[place] = (marker, changed(content, choose))
+    if what < 3:
+        disarrange(parts, place, what, choose)
     elif what == 3:
         marker = choose.pick((0xE0, 0xE1, 0xEE, 0xDD, 0xDC, 0xFE, 0xC4, 0xDB, 0xC0, 0xC2, 0xC9, 0xC3, 0x01, 0xD0, 0xFF))
         parts.insert(choose.below(len(parts) + 1), (marker, choose.raw(choose.below(40))))
@@ -163,6 +158,19 @@ def sized(frame: bytes, choose: Chooser) -> bytes:
     return frame[:1] + struct.pack(">HH", *sides) + frame[5:]
 
 
+def disarrange(parts: Parts, place: int, what: int, choose: Chooser) -> None:
+    """Takes the part at a place out (0), puts it elsewhere once more (1), or changes what is in it (2)."""
+    if not parts:
+        return
+    if what == 0:
+        del parts[place]
+    elif what == 1:
+        parts.insert(choose.below(len(parts) + 1), parts[place])
+    else:
+        kind, content = parts[place]
+        parts[place] = (kind, changed(content, choose))
+
+
 def changed(content: bytes, choose: Chooser) -> bytes:
     """Some bytes with others in their place, or gone, or twice."""
     if not content:
@@ -179,13 +187,8 @@ def spoil_png(parts: Parts, raw: bytes, choose: Chooser) -> Parts:
     what, place = choose.below(9), choose.below(max(1, len(parts)))
     if what == 0:
         parts = [(k, header_changed(c, choose) if k == b"IHDR" and len(c) == 13 else c) for k, c in parts]
-    elif what == 1 and parts:
-        del parts[place]
-    elif what == 2 and parts:
-        parts.insert(choose.below(len(parts) + 1), parts[place])
-    elif what == 3 and parts:
-        kind, content = parts[place]
-        parts[place] = (kind, changed(content, choose))
+    elif what < 4:
+        disarrange(parts, place, what - 1, choose)
     elif what == 4:
         rows = choose.pick((changed(raw, choose), raw[: choose.below(len(raw) + 1)], raw * 3, b"", b"\xff" * len(raw)))
         parts = [(k, zlib.compress(rows, 1) if k == b"IDAT" else c) for k, c in parts]
