@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 
 THREE = ("person", "bicycle", "car")
@@ -21,6 +22,6 @@ def bright(height: int = 96, width: int = 128, top: int = 32, left: int = 64, si
 def load(perception: str | Path = "", **others) -> Perceiver:
     texts = {key: str(value) if isinstance(value, Path) else value for key, value in others.items()}
     choice = PerceptionChoice(str(perception), **texts)
-    perceiver = load_perceiver(choice, device="cpu", threads=1, warm_up_size=(96, 128))
+    perceiver = load_perceiver(choice, NetworkOptions(device="cpu", threads=1, warm_up_size=(96, 128)))
     assert perceiver is not None
     return perceiver

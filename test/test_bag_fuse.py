@@ -15,6 +15,7 @@ from sage_fusion_ros.bags.pairs import pair_bag
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.pipeline.fuse import load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
@@ -87,9 +88,9 @@ def test_a_pairs_messages_are_those_of_the_nodes_builders(bag, tmp_path, models)
     assert fuse(bag, tmp_path / "out", models, "--outputs", "fused", "mask", "detections", "overlay") == 0
     places = model_of(models, "models.path")
     pipeline = FusionPipeline(
-        load_fuser("brighter", models_path=places, threads=1),
+        load_fuser("brighter", NetworkOptions(models_path=places, threads=1)),
         ThermalNormaliser(),
-        perceiver=load_perceiver(PerceptionChoice("looker"), models_path=places, threads=1),
+        perceiver=load_perceiver(PerceptionChoice("looker"), NetworkOptions(models_path=places, threads=1)),
     )
     for index in range(8):
         pair = FramePair(

@@ -16,6 +16,7 @@ from sage_fusion_ros.pipeline.classes import (
     DRIVING_CLASSES,
     NAMED_LISTS,
 )
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 
 
@@ -25,7 +26,7 @@ def test_classes_come_from_a_text_file(tmp_path: Path) -> None:
     listed.write_text("person\r\n bicycle \ncar\n\n")
     for given in (str(listed), [str(listed)], listed):
         choice = PerceptionChoice("", detection_model=str(path), detection_classes=given)
-        assert load_perceiver(choice, device="cpu").detection_classes == THREE
+        assert load_perceiver(choice, NetworkOptions(device="cpu")).detection_classes == THREE
     for content, text in (
         ("person\n\ncar\n", r"mine.txt\) has no name for the id 1"),
         ("a\nb\na", "has the name 'a' twice"),

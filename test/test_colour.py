@@ -11,6 +11,7 @@ from mock_models import make_model
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.pipeline.colour import COLOURS, find_colour, published_recolour
 from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 
 
 def one_colour(red: int, green: int, blue: int) -> np.ndarray:
@@ -61,7 +62,7 @@ def test_a_fuser_takes_the_formula_it_is_given(tmp_path) -> None:
     model = make_model(tmp_path / "max", "Max")
     rgb, thermal = one_colour(50, 50, 50), np.full((8, 8), 100, np.uint8)
     for name, expected in (("standard", (100, 100, 100)), ("published", (101, 99, 101))):
-        fuser = load_fuser(model, device="cpu", colour=name)
+        fuser = load_fuser(model, NetworkOptions(device="cpu"), colour=name)
         assert (fuser.fuse(rgb, thermal) == expected).all()
         fuser.close()
 

@@ -15,6 +15,7 @@ from sage_fusion_ros.engines.models import find_model
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.networks.registry import build_network
 from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.training.export import LOG_ROWS, _write_log
 from sage_fusion_ros.training.onnx_file import check_against_torch, write_onnx
 
@@ -46,7 +47,7 @@ def test_a_trained_network_becomes_a_model_the_runtime_takes(checkpoint: Path, t
     assert card.measured["onnx_against_torch_max_abs"] <= 1e-4
     assert sorted(path.name for path in folder.iterdir()) == ["card.yaml", "model.onnx", "training_log.csv"]
     assert find_model("mine", [tmp_path / "models"]).path == folder / "model.onnx"
-    fuser = load_fuser(folder, device="cpu")
+    fuser = load_fuser(folder, NetworkOptions(device="cpu"))
     rgb = cv2.imread(str(tmp_path / "pairs" / "vi" / "000.png"))[:61, :, ::-1].copy()
     thermal = cv2.imread(str(tmp_path / "pairs" / "ir" / "000.png"), 0)[:61]
     assert fuser.fuse(rgb, thermal).shape == (61, 80, 3)

@@ -14,10 +14,12 @@ from onnx import TensorProto, helper
 
 from sage_fusion_ros.engines import onnx_engine
 from sage_fusion_ros.engines.card import ModelCard, read_card, sha256_of, write_card
-from sage_fusion_ros.engines.models import find_model, list_models
-from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.engines.load import load_engine
+from sage_fusion_ros.engines.models import find_model, list_models, variant
+from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.errors import EngineError, ImageFormatError, ModelError
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 
 
 @pytest.fixture
@@ -120,12 +122,12 @@ def truncate(model):
 def test_a_truncated_network_is_refused(model):
     truncate(model)
     with pytest.raises(ModelError, match="can't be loaded as a network"):
-        load_fuser(model, device="cpu")
+        load_fuser(model, NetworkOptions(device="cpu"))
 
 
 def test_a_network_that_is_not_what_its_card_says_is_refused(tmp_path):
     with pytest.raises(ModelError, match="takes .*its card says"):
-        load_fuser(make_model(tmp_path / "other", inputs=("visible", "infrared")), device="cpu")
+        load_fuser(make_model(tmp_path / "other", inputs=("visible", "infrared")), NetworkOptions(device="cpu"))
 
 
 def test_a_network_of_the_wrong_size_or_without_numbers_is_refused(tmp_path):
@@ -146,11 +148,11 @@ def test_a_network_of_the_wrong_size_or_without_numbers_is_refused(tmp_path):
         onnx.save(graph, folder / "model.onnx")
         edit_card(folder, sha256=sha256_of(folder / "model.onnx"))
         with pytest.raises(ModelError, match="expected finite values in the pair's size"):
-            load_fuser(folder, device="cpu")
+            load_fuser(folder, NetworkOptions(device="cpu"))
 
 
 def test_the_engine_reports_where_the_graph_ran(model):
-    info = load_fuser(model, device="cpu").engine.info
+    info = load_fuser(model, NetworkOptions(device="cpu")).engine.info
     assert info.provider == "CPUExecutionProvider"
     assert info.device == "cpu"
     assert sum(info.placement.values()) >= 1
@@ -171,11 +173,13 @@ def without_gpu(monkeypatch):
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there_fails_unless_the_cpu_is_allowed(model, without_gpu, device):
     with pytest.raises(EngineError, match=rf"engine.device is '{device}'.*\[gpu\].*engine.allow_cpu"):
-        load_fuser(model, device=device)
-    info = load_fuser(model, device=device, allow_cpu=True).engine.info
+        load_fuser(model, NetworkOptions(device=device))
+    info = load_fuser(model, NetworkOptions(device=device, allow_cpu=True)).engine.info
     assert info.device == "cpu"
     assert device in info.note
-    assert load_fuser(model, device="auto").engine.info.note == "", "auto asks for nothing, so nothing is amiss"
+    assert load_fuser(model, NetworkOptions(device="auto")).engine.info.note == "", (
+        "auto asks for nothing, so nothing is amiss"
+    )
 
 
 def test_a_gpu_provider_that_runs_nothing_is_found_out(model, without_gpu):
@@ -186,8 +190,8 @@ def test_a_gpu_provider_that_runs_nothing_is_found_out(model, without_gpu):
         path, options, providers=["CPUExecutionProvider"]
     )
     with pytest.raises(EngineError, match="the graph ran as .*CPUExecutionProvider.*Max on the CPU"):
-        load_fuser(model, device="cuda")
-    assert load_fuser(model, device="auto").engine.info.device == "cpu"
+        load_fuser(model, NetworkOptions(device="cuda"))
+    assert load_fuser(model, NetworkOptions(device="auto")).engine.info.device == "cpu"
 
 
 def test_two_onnxruntimes_in_one_environment_are_refused(model, monkeypatch):
@@ -196,16 +200,69 @@ def test_two_onnxruntimes_in_one_environment_are_refused(model, monkeypatch):
         load_fuser(model)
 
 
-def test_an_unknown_device_is_refused(model):
-    with pytest.raises(EngineError, match="engine.device is 'npu'; expected one of auto, cuda, tensorrt, cpu"):
-        OnnxEngine(find_model(model), "npu", warm_up=lambda engine: None)
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"device": "npu"}, "engine.device is 'npu'; expected one of auto, cuda, tensorrt, cpu"),
+        ({"name": "caffe"}, "engine.name is 'caffe'; expected one of onnxruntime"),
+        ({"precision": "fp8"}, "engine.precision is 'fp8'; expected one of fp32, fp16, bf16, int8"),
+    ],
+)
+def test_an_unknown_word_is_refused(changes, text):
+    with pytest.raises(EngineError, match=text):
+        EngineOptions(**changes)
+
+
+def test_a_precision_that_the_library_has_not_is_refused(model):
+    with pytest.raises(EngineError, match="'bf16', which onnxruntime has not on the device 'cpu'; it has fp32, int8"):
+        load_fuser(model, NetworkOptions(device="cpu", precision="bf16"))
+
+
+def with_int8(folder, **changes):
+    """Gives a model an int8 file, which is the other one's copy under a changed producer."""
+    network = onnx.load(folder / "model.onnx")
+    network.producer_name = "int8"
+    onnx.save(network, folder / "model.int8.onnx")
+    entry = {"file": "model.int8.onnx", "sha256": sha256_of(folder / "model.int8.onnx"), "made": {"by": "hand"}}
+    edit_card(folder, variants={"int8": entry | changes})
+
+
+def test_int8_takes_the_models_file_of_that_kind(model):
+    with pytest.raises(ModelError, match="has no file for the precision int8 .*models quantise"):
+        load_fuser(model, NetworkOptions(device="cpu", precision="int8"))
+    with_int8(model)
+    assert variant(find_model(model), "int8").path == model / "model.int8.onnx"
+    write_card(model, read_card(model))  # a card keeps its variants
+    fuser = load_fuser(model, NetworkOptions(device="cpu", precision="int8"))
+    (model / "model.int8.onnx").write_bytes(b"damaged")
+    assert fuser.fuse(np.zeros((16, 16, 3), np.uint8), np.full((16, 16), 9, np.uint8)).max() == 9
+    with pytest.raises(ModelError, match=r"model\.int8\.onnx has the sha256"):
+        load_fuser(model, NetworkOptions(device="cpu", precision="int8"))
+    assert load_fuser(model, NetworkOptions(device="cpu")), "the other file is whole"
+
+
+@pytest.mark.parametrize(
+    "changes", [{"file": "../model.onnx"}, {"file": 3}, {"sha256": "0"}, {"made": "well"}, {"colour": "blue"}]
+)
+def test_a_variant_that_is_none_is_refused(model, changes):
+    with_int8(model, **changes)
+    with pytest.raises(ModelError, match="model card .*card.yaml"):
+        find_model(model)
+
+
+def test_variants_that_are_no_mapping_are_refused(model):
+    edit_card(model, variants=["int8"])
+    with pytest.raises(ModelError, match="variants is .*expected a mapping by precision"):
+        find_model(model)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(8, 70), st.integers(8, 70), st.sampled_from([1, 4, 16]))
 def test_fuse_keeps_every_size_and_the_colours(tmp_path_factory, height, width, multiple):
     """With the maximum as network, luma is the maximum wherever no channel clips, and grey stays grey."""
-    fuser = load_fuser(make_model(tmp_path_factory.mktemp("m") / "m", size_multiple=multiple), device="cpu")
+    fuser = load_fuser(
+        make_model(tmp_path_factory.mktemp("m") / "m", size_multiple=multiple), NetworkOptions(device="cpu")
+    )
     rng = np.random.default_rng(height * 100 + width)
     luma, thermal = rng.integers(0, 256, (2, height, width), np.uint8)
     fused = fuser.fuse(np.dstack([luma] * 3), thermal)
@@ -215,7 +272,7 @@ def test_fuse_keeps_every_size_and_the_colours(tmp_path_factory, height, width, 
 
 def test_the_networks_own_luma_is_not_clipped_by_colours(model):
     """A saturated blue can't take the whole change of luma; the network's own luma knows nothing of it."""
-    fuser, rgb = load_fuser(model, device="cpu"), np.full((16, 16, 3), (0, 0, 255), np.uint8)
+    fuser, rgb = load_fuser(model, NetworkOptions(device="cpu")), np.full((16, 16, 3), (0, 0, 255), np.uint8)
     thermal = np.full((16, 16), 200, np.uint8)
     assert (fuser.fuse_luma(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), thermal) == 200).all()
     assert (cv2.cvtColor(fuser.fuse(rgb, thermal), cv2.COLOR_RGB2GRAY) < 190).all()
@@ -223,14 +280,14 @@ def test_the_networks_own_luma_is_not_clipped_by_colours(model):
 
 def test_colour_differences_stay_where_nothing_clips(model):
     rgb = np.full((16, 16, 3), (90, 60, 40), np.uint8)
-    fused = load_fuser(model, device="cpu").fuse(rgb, np.full((16, 16), 120, np.uint8)).astype(int)
+    fused = load_fuser(model, NetworkOptions(device="cpu")).fuse(rgb, np.full((16, 16), 120, np.uint8)).astype(int)
     assert (fused[..., 0] - fused[..., 1] == 30).all()
     assert (fused[..., 1] - fused[..., 2] == 20).all()
     assert abs((fused @ [0.299, 0.587, 0.114]).mean() - 120) < 1
 
 
 def test_fuse_refuses_pairs_it_can_not_fuse(model):
-    fuser = load_fuser(model, device="cpu")
+    fuser = load_fuser(model, NetworkOptions(device="cpu"))
     with pytest.raises(ImageFormatError, match="register the pair first"):
         fuser.fuse(np.zeros((16, 16, 3), np.uint8), np.zeros((8, 16), np.uint8))
     with pytest.raises(ImageFormatError, match="too small"):
@@ -257,14 +314,14 @@ def two_outputs(path):
 
 
 def test_a_file_without_a_card_runs_and_says_what_it_takes_and_gives(tmp_path):
-    engine = OnnxEngine(two_outputs(tmp_path / "own.onnx"), "cpu", warm_up=lambda engine: None)
+    engine = load_engine(two_outputs(tmp_path / "own.onnx"), EngineOptions(device="cpu"), lambda engine: None)
     assert [(port.name, port.dtype, port.shape) for port in engine.inputs] == [("x", "float32", (None,))]
     assert [(port.name, port.shape) for port in engine.outputs] == [("works", (None,)), ("fails", (3, 3))]
     assert [output.shape for output in engine.run({"x": np.ones(9, np.float32)})] == [(9,), (3, 3)]
 
 
 def test_what_is_not_asked_for_is_not_computed(tmp_path):
-    engine = OnnxEngine(two_outputs(tmp_path / "own.onnx"), "cpu", warm_up=lambda engine: None)
+    engine = load_engine(two_outputs(tmp_path / "own.onnx"), EngineOptions(device="cpu"), lambda engine: None)
     (output,) = engine.run({"x": np.ones(4, np.float32)}, ["works"])
     assert output.tolist() == [-1] * 4
     with pytest.raises(Exception, match="fails|Reshape"):
@@ -273,10 +330,10 @@ def test_what_is_not_asked_for_is_not_computed(tmp_path):
 
 def test_a_network_that_fails_in_the_warm_up_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"own\.onnx, which takes 'x' float32 \?, failed in the warm-up"):
-        OnnxEngine(
+        load_engine(
             two_outputs(tmp_path / "own.onnx"),
-            "cpu",
-            warm_up=lambda engine: engine.run({"x": np.ones(4, np.float32)}),
+            EngineOptions(device="cpu"),
+            lambda engine: engine.run({"x": np.ones(4, np.float32)}),
         )
 
 
@@ -293,6 +350,6 @@ def test_tensorrt_engines_are_kept_by_the_files_hash(tmp_path, model, without_gp
     own = two_outputs(tmp_path / "own.onnx")
     for network in (own, find_model(model)):
         with pytest.raises(EngineError, match="'tensorrt', which failed to start: no such library"):
-            OnnxEngine(network, "tensorrt", warm_up=lambda engine: None)
+            load_engine(network, EngineOptions(device="tensorrt"), lambda engine: None)
     cache = tmp_path / "cache" / "sage_fusion_ros" / "tensorrt"
     assert asked == [str(cache / sha256_of(path)[:16]) for path in (own, model / "model.onnx")]

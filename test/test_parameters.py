@@ -11,7 +11,8 @@ from rclpy.parameter import Parameter
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes import parameter_docs
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
-from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, pairing_settings, thermal_settings
+from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
+from sage_fusion_ros.nodes.settings import pairing_settings, thermal_settings
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
 

@@ -27,6 +27,7 @@ from sage_fusion_ros.pipeline.classes import (
     DRIVING_CLASSES,
 )
 from sage_fusion_ros.pipeline.fusion_pipeline import Stopwatch
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
 from sage_fusion_ros.pipeline.types import Detections
@@ -252,7 +253,7 @@ def test_model_folders_bring_their_classes(tmp_path: Path) -> None:
     card |= {"inputs": [{"name": "images"}], "outputs": [{"name": "output0"}], "detection_classes": list(THREE)}
     (folder / "card.yaml").write_text(yaml.safe_dump(card))
     choice = PerceptionChoice("", detection_model="mine", detection_classes=("",))
-    perceiver = load_perceiver(choice, device="cpu", models_path=[tmp_path])
+    perceiver = load_perceiver(choice, NetworkOptions(device="cpu", models_path=[tmp_path]))
     assert (perceiver.names, perceiver.detection_classes) == (("mine",), THREE)
     assert load(detection_model=folder, detection_classes=["a", "b", "c"]).detection_classes == ("a", "b", "c")
     with pytest.raises(ModelError, match="is for the task 'detection'; a model for 'segmentation' is needed"):

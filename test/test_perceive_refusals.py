@@ -19,6 +19,7 @@ from perception_rig import NONE, THREE, bright, load
 
 from sage_fusion_ros.engines import onnx_engine
 from sage_fusion_ros.errors import EngineError, ModelError
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 
 
@@ -108,8 +109,8 @@ def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pyte
     real = onnx_engine._onnxruntime()
     monkeypatch.setattr(real, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(EngineError, match="engine.device is 'cuda'"):
-        load_perceiver(choice, device="cuda")
-    assert "cuda" in load_perceiver(choice, device="cuda", allow_cpu=True).infos[0].note
+        load_perceiver(choice, NetworkOptions(device="cuda"))
+    assert "cuda" in load_perceiver(choice, NetworkOptions(device="cuda", allow_cpu=True)).infos[0].note
 
 
 def test_a_size_that_a_network_can_not_take_is_named_when_it_comes(tmp_path: Path) -> None:

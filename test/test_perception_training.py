@@ -18,6 +18,7 @@ from sage_fusion_ros.cli.main import main
 from sage_fusion_ros.engines.card import read_card
 from sage_fusion_ros.errors import ParameterError, SourceError
 from sage_fusion_ros.pipeline.classes import DRIVING_CLASSES
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 from sage_fusion_ros.sources.base import SceneTruth
 from sage_fusion_ros.training.config import AugmentSettings, read_settings
@@ -96,7 +97,8 @@ def test_a_tiny_run_is_trained_resumed_and_becomes_a_model(data: Path, detector:
     assert main(["export", str(tmp_path / "whole" / "checkpoint.pt"), "--output", str(folder)]) == 0
     card = read_card(folder)
     assert (card.task, card.input_side, card.detection_classes) == ("perception", 96, DRIVING_CLASSES)
-    perceiver = load_perceiver(PerceptionChoice(perception_model=str(folder)), device="cpu", warm_up_size=(64, 80))
+    options = NetworkOptions(device="cpu", warm_up_size=(64, 80))
+    perceiver = load_perceiver(PerceptionChoice(perception_model=str(folder)), options)
     assert perceiver is not None
     image = np.zeros((64, 80, 3), np.uint8)
     mask, found = perceiver.perceive(image, mask=True, detections=True, score_threshold=0.3, iou_threshold=0.65)

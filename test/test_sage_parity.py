@@ -9,6 +9,7 @@ import pytest
 
 from sage_fusion_ros.engines.card import read_card
 from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import read_rgb, read_thermal
 from sage_fusion_ros.training.import_sage import import_sage
@@ -28,7 +29,7 @@ def official(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def differences(model: Path, colour: str, root: Path) -> list[np.ndarray]:
     """Grey levels between our picture and the authors', uint8 HxWx3 each, read as `sage-fusion fuse` reads them."""
-    fuser = load_fuser(model, device="cpu", threads=1, warm_up_size=(64, 64), colour=colour)
+    fuser = load_fuser(model, NetworkOptions(device="cpu", threads=1, warm_up_size=(64, 64)), colour=colour)
     apart = []
     for name in PAIRS:
         thermal = ThermalNormaliser()(read_thermal(root / "ir" / name))

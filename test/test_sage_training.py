@@ -17,6 +17,7 @@ from training_data import write_pairs, write_settings
 from sage_fusion_ros.cli.main import main
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.training.checkpoint import load_checkpoint
 from sage_fusion_ros.training.config import TrainSettings
 from sage_fusion_ros.training.loop import BEST, CHECKPOINT, Trainer
@@ -86,7 +87,9 @@ def test_a_run_is_trained_validated_and_becomes_a_model_that_fuses(
     assert load_checkpoint(tmp_path / "run" / BEST)["step"] in (2, 4)
     folder = tmp_path / "models" / "mine"
     assert main(["export", str(tmp_path / "run" / BEST), "--output", str(folder)]) == 0
-    fused = load_fuser(str(folder), device="cpu").fuse(np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8))
+    fused = load_fuser(str(folder), NetworkOptions(device="cpu")).fuse(
+        np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint8)
+    )
     assert fused.shape == (48, 64, 3)
     more = arguments(data, tmp_path, "more", {"student": student})
     start = ["--start", str(tmp_path / "run" / CHECKPOINT), "--out", str(tmp_path / "more")]

@@ -202,9 +202,9 @@ def _both(match: Match) -> Iterator[Any]:
 
 
 def _load(job: FuseJob, stack: contextlib.ExitStack) -> tuple[Fuser, Perceiver | None]:
-    fuser = load_fuser(job.fusion_model, **job.engine)
+    fuser = load_fuser(job.fusion_model, job.engine)
     stack.callback(fuser.close)
-    perceiver = load_perceiver(job.perception, **job.engine)
+    perceiver = load_perceiver(job.perception, job.engine)
     if perceiver is not None:
         stack.callback(perceiver.close)
     return fuser, perceiver

@@ -15,6 +15,7 @@ from sage_fusion_ros.bags.registration import RegistrationSettings
 from sage_fusion_ros.engines.card import sha256_of
 from sage_fusion_ros.engines.models import find_model
 from sage_fusion_ros.errors import CalibrationError, SourceError
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
@@ -32,7 +33,7 @@ class FuseJob:
         target: The fused bag's folder, which must not exist.
         fusion_model: Name or folder.
         perception: The networks for mask and boxes.
-        engine: Arguments of load_fuser and load_perceiver: device, models_path, allow_cpu, threads, spinning.
+        engine: Where to look for the models, and how to run them.
         pairing: As the node's.
         thermal: As the node's.
         registration: As the node's.
@@ -48,7 +49,7 @@ class FuseJob:
     target: Path
     fusion_model: str
     perception: PerceptionChoice
-    engine: Mapping[str, Any]
+    engine: NetworkOptions
     pairing: PairingSettings = field(default_factory=PairingSettings)
     thermal: ThermalSettings = field(default_factory=ThermalSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
@@ -70,7 +71,7 @@ class FuseJob:
             "input": {"name": self.bag.name, "sha256": fingerprint(self.bag)},
             "models": self._models(),
             "perception": {name: _without_folders(value) for name, value in asdict(self.perception).items()},
-            "engine": {**self.engine, "models_path": []},
+            "engine": {**asdict(self.engine), "models_path": []},
             "pairing": asdict(self.pairing),
             "thermal": asdict(self.thermal),
             "registration": {**asdict(self.registration), "file": self._calibration()},
@@ -96,7 +97,7 @@ class FuseJob:
 
     def _models(self) -> dict[str, str]:
         """sha256 of every network file, and of every file of class names, by what it is for."""
-        places = tuple(self.engine.get("models_path", ()))
+        places = self.engine.models_path
         found = {"fusion": find_model(self.fusion_model, places).card.sha256}
         if self.perception.perception_model:
             found["perception"] = find_model(self.perception.perception_model, places, "perception").card.sha256

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from sage_fusion_ros.bags.writer import STORAGES
 from sage_fusion_ros.cli.node_parameters import read_parameters
 from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.errors import ParameterError, SageFusionError
-from sage_fusion_ros.nodes.parameters import (
+from sage_fusion_ros.nodes.settings import (
+    network_options,
     pairing_settings,
     perception_choice,
     pipeline_settings,
@@ -115,13 +117,8 @@ def make_jobs(args: argparse.Namespace) -> list[FuseJob]:
         score_threshold=values["detection.score_threshold"],
         packing=Packing(values["output.jpeg_quality"], values["output.png_level"]),
     )
-    engine = {
-        "device": values["engine.device"],
-        "models_path": tuple(_absolute(folder, path=True) for folder in values["models.path"] if folder),
-        "allow_cpu": values["engine.allow_cpu"],
-        "threads": values["engine.threads"],
-        "spinning": values["engine.spinning"],
-    }
+    engine = network_options(values)
+    engine = replace(engine, models_path=tuple(_absolute(folder, path=True) for folder in engine.models_path))
     topics = {camera: name for camera, name in (("rgb", args.rgb_topic), ("thermal", args.thermal_topic)) if name}
     # Workers on other machines have other working directories.
     for name in ("perception.model", "detection.model", "segmentation.model"):

@@ -18,6 +18,7 @@ from sage_fusion_ros.errors import ImageFormatError, ParameterError, SageFusionE
 from sage_fusion_ros.pipeline.colour import COLOURS
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.tint import tint_warm
 from sage_fusion_ros.sources.images import SUFFIXES, read_rgb, read_thermal
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     targets = plan_targets(work, args.output)
     skipped, done = list(work.skipped), 0
     if work.pairs:
-        fuser = load_fuser(args.model, device=args.device, colour=args.colour)
+        fuser = load_fuser(args.model, NetworkOptions(device=args.device), colour=args.colour)
         try:
             jobs = list(zip(work.pairs, targets, strict=True))
             for pair, target in progress_bar(iterable=jobs, desc="fuse", unit="pair"):

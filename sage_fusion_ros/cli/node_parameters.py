@@ -10,7 +10,8 @@ import yaml
 
 from sage_fusion_ros import safe_yaml
 from sage_fusion_ros.errors import ParameterError
-from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS, check_together
+from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
+from sage_fusion_ros.nodes.settings import check_together
 
 PATIENT_HOLD_MS = 1000.0
 """pairing.hold_ms where nothing else is set: a recorder's hiccup shall cost no pair, and nobody waits."""

@@ -40,6 +40,26 @@ class Tensor:
         object.__setattr__(self, "range", (low, high))
 
 
+@dataclass(frozen=True)
+class Variant:
+    """The same network in another precision, in a file of its own.
+
+    Attributes:
+        file: Name of the file in the model's folder.
+        sha256: Its hash.
+        made: How it was made, and what it was measured to lose (free form).
+    """
+
+    file: str
+    sha256: str
+    made: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_file(self.file, self.sha256)
+        if not isinstance(self.made, dict):
+            raise ValueError(f"made is {_short(self.made)}; expected a mapping")
+
+
 FUSION_INPUTS = (Tensor("rgb_luma"), Tensor("thermal"))
 FUSION_OUTPUTS = (Tensor("fused_luma"),)
 
@@ -63,6 +83,7 @@ class ModelCard:
         detection_classes: Names of the classes of boxes, in their order; empty where the model gives none.
         input_side: The image is scaled so that its longer side has this many pixels; 0 leaves it as it is.
         parameters: Number of trained values.
+        variants: The same network in other precisions, by their names ("int8").
         training: How and on what it was trained (free form).
         measured: Measured quality and cost, with the commands (free form).
     """
@@ -81,6 +102,7 @@ class ModelCard:
     detection_classes: tuple[str, ...] = ()
     input_side: int = 0
     parameters: int = 0
+    variants: dict[str, Variant] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     measured: dict[str, Any] = field(default_factory=dict)
 
@@ -90,16 +112,23 @@ class ModelCard:
                 raise ValueError(f"{key} is {_short(getattr(self, key))}; expected at most {MAX_NAME} letters")
         if self.task not in TASKS:
             raise ValueError(f"task is '{self.task}'; expected one of {', '.join(TASKS)}")
-        if Path(self.file).name != self.file or self.file in ("", ".", "..") or "\0" in self.file:
-            raise ValueError(f"file is {_short(self.file)}; expected a plain file name in the model's own folder")
+        _check_file(self.file, self.sha256)
         if not 1 <= self.size_multiple <= 256:
             raise ValueError(f"size_multiple is {self.size_multiple}; expected 1 to 256")
         if self.input_side % 32 or not 0 <= self.input_side <= 8192:
             raise ValueError(f"input_side is {self.input_side}; expected 0, or a multiple of 32 from 32 to 8192")
         for key in ("mask_classes", "detection_classes"):
             check_classes(getattr(self, key), key)
-        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
-            raise ValueError(f"sha256 is '{self.sha256}'; expected 64 hexadecimal digits in lower case")
+
+
+def _check_file(file: str, sha256: str) -> None:
+    for key, text in (("file", file), ("sha256", sha256)):
+        if not isinstance(text, str) or len(text) > MAX_NAME:
+            raise ValueError(f"{key} is {_short(text)}; expected a text of at most {MAX_NAME} letters")
+    if Path(file).name != file or file in ("", ".", "..") or "\0" in file:
+        raise ValueError(f"file is {_short(file)}; expected a plain file name in the model's own folder")
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        raise ValueError(f"sha256 is '{sha256}'; expected 64 hexadecimal digits in lower case")
 
 
 def check_classes(names: tuple[str, ...], what: str) -> None:
@@ -169,6 +198,10 @@ def read_card(folder: Path) -> ModelCard:
                 if not isinstance(data[key], list):
                     raise ValueError(f"{key} is {_short(data[key])}; expected a list of names")
                 data[key] = tuple(data[key])
+        if "variants" in data:
+            if not isinstance(data["variants"], dict) or not all(isinstance(name, str) for name in data["variants"]):
+                raise ValueError(f"variants is {_short(data['variants'])}; expected a mapping by precision")
+            data["variants"] = {name: Variant(**each) for name, each in data["variants"].items()}
         return ModelCard(**data)
     except (TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"model card {path}: {str(error)[:500]}") from error

@@ -127,13 +127,35 @@ def find_model(name_or_path: str | Path, extra: Iterable[str | Path] = (), task:
     card = read_card(folder)
     if task is not None and card.task != task:
         raise ModelError(f"model {folder} is for the task '{card.task}'; a model for '{task}' is needed here")
-    path = folder / card.file
-    if not path.is_file():
-        raise ModelError(f"model {folder} has no file {card.file}, which its card names; copy the folder again")
-    actual = sha256_of(path)
-    if actual != card.sha256:
+    return ModelFolder(card, _verified(folder, card.file, card.sha256))
+
+
+def variant(model: ModelFolder, precision: str) -> ModelFolder:
+    """The same model with its file of another precision.
+
+    Raises:
+        ModelError: It has none, or that file is missing or not the one its card describes.
+    """
+    found = model.card.variants.get(precision)
+    folder = model.path.parent
+    if found is None:
+        have = ", ".join(sorted(model.card.variants)) or "no other precision's"
         raise ModelError(
-            f"model file {path} has the sha256 {actual}, its card says {card.sha256}: the file is damaged or is not "
+            f"model {folder} has no file for the precision {precision} (it has {have}): make one with "
+            f"`sage-fusion models quantise`, or set engine.precision to fp32"
+        )
+    return replace(model, path=_verified(folder, found.file, found.sha256))
+
+
+def _verified(folder: Path, name: str, sha256: str) -> Path:
+    """A file of a model's folder, if it is the one its card describes."""
+    path = folder / name
+    if not path.is_file():
+        raise ModelError(f"model {folder} has no file {name}, which its card names; copy the folder again")
+    actual = sha256_of(path)
+    if actual != sha256:
+        raise ModelError(
+            f"model file {path} has the sha256 {actual}, its card says {sha256}: the file is damaged or is not "
             "the one the card describes; copy the folder again, or export the model anew"
         )
-    return ModelFolder(card, path)
+    return path

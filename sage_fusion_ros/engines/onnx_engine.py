@@ -16,10 +16,12 @@ from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
 from sage_fusion_ros.engines.card import ModelCard, sha256_of
 from sage_fusion_ros.engines.external_data import check_external_files
 from sage_fusion_ros.engines.models import ModelFolder
+from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.engines.partial_graph import only_outputs
 from sage_fusion_ros.errors import EngineError, ModelError, SageFusionError
 
-DEVICES = ("auto", "cuda", "tensorrt", "cpu")
+# By device. TensorRT builds its engines in half precision by itself; the other two run the file as it is.
+PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "int8"), "tensorrt": ("fp32", "fp16", "bf16", "int8")}
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 # Where the words of ONNX Runtime differ from numpy's.
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
@@ -68,12 +70,8 @@ class OnnxEngine:
 
     Args:
         model: A verified model folder, or an ONNX file that has no card.
-        device: "auto" (CUDA where it works, else CPU), "cuda", "tensorrt" or "cpu".
-        allow_cpu: Take the CPU when the GPU that was asked for can't be had, with a note, instead of failing.
-        threads: Threads inside an operator on the CPU; 0 lets ONNX Runtime take every core.
-        spinning: Let idle threads spin: lower latency when nothing else needs the cores.
-        warm_up: Called with this engine while the library records where each node runs. It runs what will be run
-            later, best a few times, and raises ModelError where the outputs are not what they should be.
+        options: How to run it.
+        warm_up: As load_engine's.
 
     Raises:
         ModelError: The file is no valid network, does not take and give what its card says, or fails in the warm-up.
@@ -83,34 +81,28 @@ class OnnxEngine:
     def __init__(
         self,
         model: ModelFolder | Path,
-        device: str = "auto",
+        options: EngineOptions,
         *,
         warm_up: Callable[[Engine], None],
-        allow_cpu: bool = False,
-        threads: int = 0,
-        spinning: bool = False,
     ) -> None:
-        if device not in DEVICES:
-            raise EngineError(f"engine.device is '{device}'; expected one of {', '.join(DEVICES)}")
         self._ort = _onnxruntime()
         self._path = model if isinstance(model, Path) else model.path
         self._card = None if isinstance(model, Path) else model.card
         self._warm_up = warm_up
-        self._threads = threads
-        self._spinning = spinning
+        self._options = options
         self._session: Any = None
         self._parts: dict[frozenset[str], Any] = {}  # sessions of the graph cut down to some outputs
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
         self._output_names: list[str] = []
-        wanted = device
-        if device == "auto":
+        wanted = options.device
+        if wanted == "auto":
             wanted = "cuda" if PROVIDERS["cuda"] in self._ort.get_available_providers() else "cpu"
         try:
             self.info = self._start(wanted)
         except EngineError as error:
             self.close()
-            if wanted == "cpu" or not (device == "auto" or allow_cpu):
+            if wanted == "cpu" or not (options.device == "auto" or options.allow_cpu):
                 raise
             logger.warning("%s; the CPU is used", error)
             self.info = self._start("cpu", note=str(error))
@@ -150,6 +142,7 @@ class OnnxEngine:
                 f"engine.device is '{device}', but this onnxruntime {self._ort.__version__} has only "
                 f"{', '.join(available)}: install sage_fusion_ros[gpu] in place of [cpu], or set engine.allow_cpu"
             )
+        self._options.check_precision(device, PRECISIONS[device])
         if device != "cpu" and hasattr(self._ort, "preload_dlls"):
             self._ort.preload_dlls()
         self._ort.set_default_logger_severity(3)
@@ -186,8 +179,8 @@ class OnnxEngine:
 
     def _create_session(self, device: str, network: str | bytes, profile: Path | None = None) -> Any:
         options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._spinning else "0")
+        options.intra_op_num_threads = self._options.threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._options.spinning else "0")
         options.log_severity_level = 3
         # Smaller and smaller pieces of work: where another process takes a core, the threads wait less for each other.
         options.add_session_config_entry("session.dynamic_block_base", "4")
@@ -211,6 +204,8 @@ class OnnxEngine:
                 "trt_engine_cache_enable": True,
                 "trt_engine_cache_path": str(cache),
                 "trt_timing_cache_enable": True,
+                "trt_fp16_enable": self._options.precision == "fp16",
+                "trt_bf16_enable": self._options.precision == "bf16",
             }
             providers[:0] = [(PROVIDERS["tensorrt"], trt), PROVIDERS["cuda"]]
         try:

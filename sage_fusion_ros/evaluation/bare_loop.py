@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 
 from sage_fusion_ros.engines.base import Engine
+from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import find_model
-from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants
 from sage_fusion_ros.pipeline.image_codec import as_rgb, as_thermal, decode, encode
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.types import Frame, FramePair
@@ -37,7 +39,8 @@ def time_network(
     def once(engine: Engine) -> None:
         engine.run({port.name: rng.random((1, port.shape[1] or 1, *size), np.float32) for port in engine.inputs})
 
-    engine = OnnxEngine(find_model(model, task=None), device, warm_up=once, threads=threads, spinning=spinning)
+    options = EngineOptions(device=device, threads=threads, spinning=spinning)
+    engine = load_engine(find_model(model, task=None), options, once)
     feeds = {port.name: rng.random((1, port.shape[1] or 1, *size), np.float32) for port in engine.inputs}
     return _repeat(lambda: engine.run(feeds), seconds), engine
 
@@ -93,9 +96,11 @@ def main(argv: list[str] | None = None) -> int:
         )
         provider = engine.info.provider
     else:
-        options = {"device": args.device, "threads": args.threads, "spinning": args.spinning}
-        fuser = load_fuser(args.model, warm_up_size=(height, width), **options)
-        perceiver = load_perceiver(PerceptionChoice(args.perception), warm_up_size=(height, width), **options)
+        options = NetworkOptions(
+            device=args.device, threads=args.threads, spinning=args.spinning, warm_up_size=(height, width)
+        )
+        fuser = load_fuser(args.model, options)
+        perceiver = load_perceiver(PerceptionChoice(args.perception), options)
         durations = time_pairs(fuser, perceiver, height, width, args.seconds)
         provider = fuser.engine.info.provider
     p10, p50, p90 = np.percentile(durations, (10, 50, 90))

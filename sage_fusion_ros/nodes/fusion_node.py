@@ -23,16 +23,11 @@ from sage_fusion_ros.nodes.degraded_parameters import degraded_settings
 from sage_fusion_ros.nodes.messages import missing_text, optional_messages
 from sage_fusion_ros.nodes.models import ModelLoader, Models, differs
 from sage_fusion_ros.nodes.outputs import Classes, Outputs
-from sage_fusion_ros.nodes.parameters import (
-    FUSION_PARAMETERS,
-    check_together,
-    pairing_settings,
-    pipeline_settings,
-    thermal_settings,
-)
+from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile, unused_overrides
 from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
+from sage_fusion_ros.nodes.settings import check_together, pairing_settings, pipeline_settings, thermal_settings
 from sage_fusion_ros.nodes.stock_pairing import StockPairing
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
 from sage_fusion_ros.nodes.watch import Watch

@@ -6,13 +6,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sage_fusion_ros.engines.base import EngineInfo
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes.outputs import Classes
-from sage_fusion_ros.nodes.parameters import perception_choice
+from sage_fusion_ros.nodes.settings import network_options, perception_choice
 from sage_fusion_ros.pipeline.fuse import Fuser, load_fuser
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 
@@ -111,7 +111,7 @@ class ModelLoader:
 
     def _load_fuser(self, values: dict[str, Any], size: tuple[int, int]) -> Fuser:
         started = self._begin(values["fusion.model"], values)
-        fuser = load_fuser(values["fusion.model"], **_how(values, size))
+        fuser = load_fuser(values["fusion.model"], replace(network_options(values), warm_up_size=size))
         self._warm(fuser.card.name, fuser.engine.info, started)
         return fuser
 
@@ -120,7 +120,7 @@ class ModelLoader:
     ) -> Perceiver | None:
         asked = (choice.perception_model, choice.detection_model, choice.segmentation_model)
         started = self._begin(", ".join(filter(None, asked)), values)
-        perceiver = load_perceiver(choice, **_how(values, size))
+        perceiver = load_perceiver(choice, replace(network_options(values), warm_up_size=size))
         if perceiver is not None:
             for name, info in zip(perceiver.names, perceiver.infos, strict=True):
                 self._warm(name, info, started)
@@ -138,14 +138,3 @@ class ModelLoader:
 def differs(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether two sets of parameters ask for different models."""
     return old["fusion.model"] != new["fusion.model"] or perception_choice(old) != perception_choice(new)
-
-
-def _how(values: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    return {
-        "device": values["engine.device"],
-        "models_path": values["models.path"],
-        "allow_cpu": values["engine.allow_cpu"],
-        "threads": values["engine.threads"],
-        "spinning": values["engine.spinning"],
-        "warm_up_size": size,
-    }

@@ -1,19 +1,15 @@
-"""The parameters of fusion_node, and what they mean to the pipeline."""
+"""The parameters of fusion_node."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sage_fusion_ros.engines.onnx_engine import DEVICES
-from sage_fusion_ros.errors import ParameterError
+from sage_fusion_ros.engines.options import DEVICES, ENGINES, PRECISIONS
 from sage_fusion_ros.nodes.degraded_parameters import DEGRADED_PARAMETERS
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.pipeline.detection_layouts import DETECTION_LAYOUTS
-from sage_fusion_ros.pipeline.pairing import CAMERAS, PairingSettings
-from sage_fusion_ros.pipeline.perceive import PerceptionChoice
+from sage_fusion_ros.pipeline.pairing import CAMERAS
 from sage_fusion_ros.pipeline.registration import METHODS, UNREADY
 from sage_fusion_ros.pipeline.segment import SEGMENTATION_LAYOUTS
-from sage_fusion_ros.pipeline.thermal import NORMALISATIONS, ThermalSettings
+from sage_fusion_ros.pipeline.thermal import NORMALISATIONS
 
 RELIABILITIES = ("best_effort", "reliable")
 TRANSPORTS = ("raw", "compressed")
@@ -88,8 +84,15 @@ FUSION_PARAMETERS = ParameterTable(
         live=True,
     ),
     Spec("models.path", [""], "Folders searched for models before the package's own."),
+    Spec("engine.name", "onnxruntime", "Library that runs the models.", choices=ENGINES),
     Spec(
         "engine.device", "auto", "Where the model runs; auto takes CUDA where it works, else the CPU.", choices=DEVICES
+    ),
+    Spec(
+        "engine.precision",
+        "fp32",
+        "What the networks compute in; int8 takes the models' own files of that kind.",
+        choices=PRECISIONS,
     ),
     Spec("engine.allow_cpu", False, "Run on the CPU when the GPU asked for can't be had, instead of failing."),
     Spec("engine.threads", 0, "CPU threads inside an operator; 0 takes every core.", low=0, high=64),
@@ -261,59 +264,3 @@ FUSION_PARAMETERS = ParameterTable(
     Spec("diagnostics.stale_ms", 1000.0, "An input silent for longer is an error.", "ms", 10.0, 60000.0, live=True),
     Spec("autostart", True, "Configure and activate by itself; set false under a lifecycle manager."),
 )
-
-
-def pairing_settings(values: dict[str, Any]) -> PairingSettings:
-    """The pairing's part of the parameter values."""
-    return PairingSettings(
-        max_dt_ns=round(values["pairing.max_dt_ms"] * 1e6),
-        thermal_offset_ns=round(values["pairing.thermal_offset_ms"] * 1e6),
-        hold_ns=round(values["pairing.hold_ms"] * 1e6),
-        drive=values["pairing.drive"],
-    )
-
-
-def thermal_settings(values: dict[str, Any]) -> ThermalSettings:
-    """The thermal normalisation's part of the parameter values.
-
-    Raises:
-        ValueError: Two values that are each in range contradict each other, such as low above high.
-    """
-    prefix = "thermal."
-    return ThermalSettings(**{name[len(prefix) :]: v for name, v in values.items() if name.startswith(prefix)})
-
-
-def check_together(values: dict[str, Any]) -> None:
-    """Finds values that are each in range and contradict each other.
-
-    Raises:
-        ParameterError: There are such values.
-    """
-    try:
-        thermal_settings(values)
-        pairing_settings(values)
-    except ValueError as error:
-        raise ParameterError(f"the parameters contradict each other: {error}") from error
-
-
-def pipeline_settings(values: dict[str, Any]) -> dict[str, Any]:
-    """What of the parameter values a FusionPipeline takes by name, beside its models."""
-    return {
-        "thermal_tint": values["output.thermal_tint"],
-        "score_threshold": values["detection.score_threshold"],
-        "iou_threshold": values["detection.iou_threshold"],
-    }
-
-
-def perception_choice(values: dict[str, Any]) -> PerceptionChoice:
-    """The perception's part of the parameter values; what belongs to a model that is not named counts for nothing."""
-
-    def part(kind: str) -> dict[str, Any]:
-        model = values[f"{kind}.model"]
-        return {
-            f"{kind}_model": model,
-            f"{kind}_classes": tuple(values[f"{kind}.classes"]) if model else (),
-            f"{kind}_layout": values[f"{kind}.layout"] if model else "auto",
-        }
-
-    return PerceptionChoice(perception_model=values["perception.model"], **part("detection"), **part("segmentation"))

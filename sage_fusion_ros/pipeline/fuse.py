@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,11 @@ import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCard
+from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
-from sage_fusion_ros.engines.onnx_engine import OnnxEngine
 from sage_fusion_ros.errors import ImageFormatError, ModelError
 from sage_fusion_ros.pipeline.colour import find_colour
+from sage_fusion_ros.pipeline.network import USUAL, NetworkOptions
 
 _TO_UNIT = np.float32(1 / 255)
 _MIN_SIDE = 8  # below this the networks' pooling has nothing left to pool
@@ -129,25 +129,14 @@ class Fuser:
 
 def load_fuser(
     model: str | Path,
-    *,
-    device: str = "auto",
-    models_path: Iterable[str | Path] = (),
-    allow_cpu: bool = False,
-    threads: int = 0,
-    spinning: bool = False,
-    warm_up_size: tuple[int, int] = (480, 640),
+    options: NetworkOptions = USUAL,
     colour: str = "standard",
 ) -> Fuser:
     """Finds, verifies, loads and warms a fusion model.
 
     Args:
         model: Name or folder.
-        device: "auto", "cuda", "tensorrt" or "cpu".
-        models_path: Folders searched before the package's own models/.
-        allow_cpu: Take the CPU where the GPU that was asked for can't be had.
-        threads: CPU threads inside an operator; 0 takes every core.
-        spinning: Let idle threads spin.
-        warm_up_size: Height and width of the warm-up pair.
+        options: Where to look for it and how to run it.
         colour: Formula for the colours of the fused image, "standard" or "published"; see colour.py.
 
     Raises:
@@ -155,18 +144,12 @@ def load_fuser(
         ParameterError: No such colour formula.
         EngineError: The device can't be had.
     """
-    folder = find_model(model, models_path, task="fusion")
-    engine = OnnxEngine(
-        folder,
-        device,
-        warm_up=lambda engine: _warm_up(engine, folder, warm_up_size),
-        allow_cpu=allow_cpu,
-        threads=threads,
-        spinning=spinning,
-    )
+    folder = find_model(model, options.models_path, task="fusion")
+    size = options.warm_up_size
+    engine = load_engine(folder, options, lambda engine: _warm_up(engine, folder, size))
     fuser = Fuser(engine, folder.card, colour)
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
-    fuser.fuse(np.zeros((*warm_up_size, 3), np.uint8), np.zeros(warm_up_size, np.uint8))
+    fuser.fuse(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))
     return fuser
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import Array, Engine, Port
+from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
-from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.letterbox import Letterbox
 from sage_fusion_ros.pipeline.preprocessing import Preprocessing
@@ -22,24 +23,19 @@ _IMAGE_TYPES = ("float32", "float16", "uint8")
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """How networks are run; each as load_fuser has it.
+class NetworkOptions(EngineOptions):
+    """How networks are found, run and warmed.
 
     Attributes:
-        device: "auto", "cuda", "tensorrt" or "cpu".
         models_path: Folders searched before the package's own models/.
-        allow_cpu: Take the CPU where the GPU that was asked for can't be had.
-        threads: CPU threads inside an operator; 0 takes every core.
-        spinning: Let idle threads spin.
         warm_up_size: Height and width of the images to come.
     """
 
-    device: str = "auto"
-    models_path: Iterable[str | Path] = ()
-    allow_cpu: bool = False
-    threads: int = 0
-    spinning: bool = False
+    models_path: Sequence[str | Path] = ()
     warm_up_size: tuple[int, int] = (480, 640)
+
+
+USUAL = NetworkOptions()
 
 
 @dataclass(frozen=True)
@@ -112,14 +108,7 @@ class Network:
                 engine.run(feeds, group)
                 engine.run(feeds, group)
 
-        self.engine = OnnxEngine(
-            model,
-            options.device,
-            warm_up=warm_up,
-            allow_cpu=options.allow_cpu,
-            threads=options.threads,
-            spinning=options.spinning,
-        )
+        self.engine = load_engine(model, options, warm_up)
         self._check_numbers(path, options.warm_up_size)
 
     def _check_numbers(self, path: Path, size: tuple[int, int]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from sage_fusion_ros.engines.base import EngineInfo
 from sage_fusion_ros.engines.models import find_model
 from sage_fusion_ros.pipeline.detect import Detector, load_detector
-from sage_fusion_ros.pipeline.network import NetworkOptions
+from sage_fusion_ros.pipeline.network import USUAL, NetworkOptions
 from sage_fusion_ros.pipeline.perception_network import PerceptionNetwork
 from sage_fusion_ros.pipeline.segment import Segmenter, load_segmenter
 from sage_fusion_ros.pipeline.types import Detections
@@ -125,26 +124,12 @@ class Perceiver:
             network.close()
 
 
-def load_perceiver(
-    choice: PerceptionChoice,
-    *,
-    device: str = "auto",
-    models_path: Iterable[str | Path] = (),
-    allow_cpu: bool = False,
-    threads: int = 0,
-    spinning: bool = False,
-    warm_up_size: tuple[int, int] = (480, 640),
-) -> Perceiver | None:
+def load_perceiver(choice: PerceptionChoice, options: NetworkOptions = USUAL) -> Perceiver | None:
     """Finds, verifies, loads and warms what was chosen.
 
     Args:
         choice: The networks.
-        device: "auto", "cuda", "tensorrt" or "cpu".
-        models_path: Folders searched before the package's own models/.
-        allow_cpu: Take the CPU where the GPU that was asked for can't be had.
-        threads: CPU threads inside an operator; 0 takes every core.
-        spinning: Let idle threads spin.
-        warm_up_size: Height and width of the images to come.
+        options: Where to look for them and how to run them.
 
     Returns:
         None where nothing is chosen. The perception model is not loaded where the other two replace both its outputs.
@@ -154,7 +139,6 @@ def load_perceiver(
         ParameterError: A class list can't be read.
         EngineError: The device can't be had.
     """
-    options = NetworkOptions(device, tuple(models_path), allow_cpu, threads, spinning, warm_up_size)
     perception = detector = segmenter = None
     try:
         if choice.detection_model:

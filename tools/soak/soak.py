@@ -20,6 +20,7 @@ from scene import images, number_of
 from sage_fusion_ros.cli.processes import Child, Children, Signals
 from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.pipeline.fuse import load_fuser
+from sage_fusion_ros.pipeline.network import NetworkOptions
 
 HERE = Path(__file__).parent
 CAMERAS = ("rgb", "thermal")
@@ -244,7 +245,7 @@ class Soak:
         settings = dict(text.split(":=", 1) for text in self._plan.parameters)
         places = [place.strip(" '\"") for place in settings.get("models.path", "").strip("[]").split(",")]
         model = settings.get("fusion.model", "sage_fast").strip("'\"")
-        fuser = load_fuser(model, device="cpu", models_path=places, warm_up_size=self._plan.size)
+        fuser = load_fuser(model, NetworkOptions(device="cpu", models_path=places, warm_up_size=self._plan.size))
         scenes = {camera: images(camera, *self._plan.size) for camera in CAMERAS}
         for fault in self._faults:
             image, pair = fault.pop("image", None), fault.pop("pair", None)

@@ -15,6 +15,7 @@ from sage_fusion_ros.evaluation.comparison.sets import Item
 from sage_fusion_ros.pipeline.colour import luma_of, recolour
 from sage_fusion_ros.pipeline.fuse import load_fuser
 from sage_fusion_ros.pipeline.fusion_pipeline import resize_to
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.sources.images import read_rgb, read_thermal
 
@@ -129,7 +130,7 @@ class ModelContender:
     """A fusion model on one thread of the CPU."""
 
     def __init__(self, place: str, luma: str) -> None:
-        self._fuser = load_fuser(place, device="cpu", threads=1, warm_up_size=_WARM_UP)
+        self._fuser = load_fuser(place, NetworkOptions(device="cpu", threads=1, warm_up_size=_WARM_UP))
         self._luma = luma
 
     def fuse(self, pair: LoadedPair) -> Fused:

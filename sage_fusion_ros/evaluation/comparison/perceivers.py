@@ -14,6 +14,7 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.evaluation.comparison.sets import Item
 from sage_fusion_ros.evaluation.detectors import DetectedBoxes
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, UNLABELLED
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import Perceiver, PerceptionChoice, load_perceiver
 from sage_fusion_ros.pipeline.types import Detections
 from sage_fusion_ros.sources.boxes import canonical
@@ -151,6 +152,6 @@ class PerceptionReader:
 
 def _load(place: str) -> Perceiver:
     choice = PerceptionChoice(perception_model=place)
-    perceiver = load_perceiver(choice, device="cpu", threads=1, warm_up_size=_WARM_UP)
+    perceiver = load_perceiver(choice, NetworkOptions(device="cpu", threads=1, warm_up_size=_WARM_UP))
     assert perceiver is not None
     return perceiver

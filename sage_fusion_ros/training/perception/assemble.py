@@ -61,7 +61,7 @@ def build_sampler(
     readers = [load_detector(path, COCO_CLASSES, "auto", options) for path in detectors]
     pseudo = find_pseudo_boxes([*pairs, *lone], readers, key, out / PSEUDO_BOXES)
     labelled = [*label(pairs, folders, pseudo, settings), *label_rgb_only(lone, pseudo, settings)]
-    fusers = [load_fuser(name, device="cpu", threads=threads) for name in settings.perception.fusion]
+    fusers = [load_fuser(name, NetworkOptions(device="cpu", threads=threads)) for name in settings.perception.fusion]
     scenes = _scenes() if synthetic and settings.perception.synthetic_share else []
     pool = FusedPool(labelled, scenes, fusers, settings.perception, settings.augment, settings.seed)
     hinted = max(1, settings.batch // 4) if settings.terms.get("relations", 0.0) > 0 else 0

@@ -12,6 +12,7 @@ import numpy as np
 from sage_fusion_ros.engines.models import find_model
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.classes import UNLABELLED
+from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice, load_perceiver
 from sage_fusion_ros.training.label_files import find_label_map, read_label_map
 from sage_fusion_ros.training.priors.masks import LEAST_AREA, Bools, Grey, PairMasks, connected_regions
@@ -72,13 +73,8 @@ class PerceptionPrior:
     ) -> None:
         places = list(models_path)
         folder = find_model(model, places, task="perception")
-        perceiver = load_perceiver(
-            PerceptionChoice(perception_model=model),
-            device=device,
-            models_path=places,
-            allow_cpu=True,
-            threads=threads,
-        )
+        options = NetworkOptions(device=device, models_path=places, allow_cpu=True, threads=threads)
+        perceiver = load_perceiver(PerceptionChoice(perception_model=model), options)
         if perceiver is None or not perceiver.mask_classes:
             raise ModelError(f"the model {model} gives no mask; take one that does for masks to train with")
         self._perceiver, self._least_area = perceiver, least_area

@@ -1,0 +1,31 @@
+"""Chooses the library that runs a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sage_fusion_ros.engines.base import Engine
+from sage_fusion_ros.engines.models import ModelFolder, variant
+from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.engines.options import EngineOptions
+
+
+def load_engine(model: ModelFolder | Path, options: EngineOptions, warm_up: Callable[[Engine], None]) -> Engine:
+    """Loads a network, checks it against its card where it has one, and warms it.
+
+    Args:
+        model: A verified model folder, or an ONNX file that has no card; such a file runs as it is where int8 is asked
+            for, since it alone knows whether it is of that kind.
+        options: How to run it.
+        warm_up: Called with the engine while the library records where each node runs. It runs what will be run
+            later, best a few times, and raises ModelError where the outputs are not what they should be.
+
+    Raises:
+        ModelError: The file is no valid network, does not take and give what its card says, or fails in the warm-up;
+            or the model has no file of the precision.
+        EngineError: The library or the device can't be had, or nodes of the graph run elsewhere.
+    """
+    if options.precision == "int8" and not isinstance(model, Path):
+        model = variant(model, "int8")
+    return OnnxEngine(model, options, warm_up=warm_up)
