@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
-from sage_fusion_ros.engines.card import ModelCard, sha256_of
+from sage_fusion_ros.engines.card import sha256_of
+from sage_fusion_ros.engines.checks import output_order, run_warm_up
 from sage_fusion_ros.engines.external_data import check_external_files
 from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.engines.partial_graph import only_outputs
-from sage_fusion_ros.errors import EngineError, ModelError, SageFusionError
+from sage_fusion_ros.errors import EngineError, ModelError
 
 # By device. TensorRT builds its engines in half precision by itself; the other two run the file as it is.
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "int8"), "tensorrt": ("fp32", "fp16", "bf16", "int8")}
@@ -94,7 +95,7 @@ class OnnxEngine:
         self._parts: dict[frozenset[str], Any] = {}  # sessions of the graph cut down to some outputs
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
-        self._output_names: list[str] = []
+        self._output_names: tuple[str, ...] = ()
         wanted = options.device
         if wanted == "auto":
             wanted = "cuda" if PROVIDERS["cuda"] in self._ort.get_available_providers() else "cpu"
@@ -117,7 +118,7 @@ class OnnxEngine:
         Returns:
             What was asked for, in that order; all of them in the card's order, or the file's where there is no card.
         """
-        names = self._output_names if outputs is None else list(outputs)
+        names = list(self._output_names if outputs is None else outputs)
         session = self._session if len(set(names)) == len(self.outputs) else self._session_for(names)
         results: list[Array] = session.run(names, feeds)
         return results
@@ -153,10 +154,8 @@ class OnnxEngine:
             self._session = self._create_session(device, str(self._path), Path(folder) / "placement")
             self.inputs = tuple(map(_port, self._session.get_inputs()))
             self.outputs = tuple(map(_port, self._session.get_outputs()))
-            self._output_names = [port.name for port in self.outputs]
-            if self._card is not None:
-                self._check_against(self._card)
-            self._run_warm_up()
+            self._output_names = output_order(self._path, self._card, self.inputs, self.outputs)
+            run_warm_up(self, self._path, self._warm_up)
             operators = _executed_operators(Path(self._session.end_profiling()))
         placement = Counter(provider for _, provider, _ in operators)
         info = EngineInfo(
@@ -214,27 +213,6 @@ class OnnxEngine:
             if device == "cpu":
                 raise ModelError(f"model file {self._path} can't be loaded as a network: {error}") from error
             raise EngineError(f"engine.device is '{device}', which failed to start: {error}") from error
-
-    def _check_against(self, card: ModelCard) -> None:
-        """The graph must take and give exactly the tensors that the card names."""
-        for side, declared, actual in (
-            ("takes", card.inputs, self.inputs),
-            ("gives", card.outputs, self.outputs),
-        ):
-            found = {port.name: port.dtype for port in actual}
-            expected = {tensor.name: tensor.dtype for tensor in declared}
-            if found != expected:
-                raise ModelError(f"model file {self._path} {side} {found}; its card says {expected}")
-        self._output_names = [tensor.name for tensor in card.outputs]
-
-    def _run_warm_up(self) -> None:
-        try:
-            self._warm_up(self)
-        except SageFusionError:
-            raise
-        except Exception as error:  # onnxruntime's errors have no common public base
-            takes = ", ".join(map(str, self.inputs))
-            raise ModelError(f"model file {self._path}, which takes {takes}, failed in the warm-up: {error}") from error
 
 
 def _port(declared: Any) -> Port:
