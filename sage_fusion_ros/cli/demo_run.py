@@ -18,6 +18,7 @@ from sage_fusion_ros.cli.processes import POLL_S, Child, Children, Signals
 from sage_fusion_ros.cli.progress import progress_bar
 from sage_fusion_ros.cli.watch import Watch
 from sage_fusion_ros.errors import SageFusionError
+from sage_fusion_ros.evaluation.machine import peak_memory_mb
 
 STALL_S = 30.0
 """Longest time the replay may be silent before the run is given up."""
@@ -37,6 +38,8 @@ class Outcome:
         replayed: False where a signal came before the replay began.
         sent_hz: Pairs a second that the replay really sent; None for a run too short to tell.
         cores: Processor cores each process kept busy while pairs flowed, by its name.
+        active_s: Seconds from the start of fusion_node until it was active, its models warm.
+        memory_mb: The most main memory each process had, by its name.
     """
 
     settings: dict[str, Any]
@@ -44,6 +47,8 @@ class Outcome:
     replayed: bool = False
     sent_hz: float | None = None
     cores: dict[str, float] = field(default_factory=dict)
+    active_s: float = 0.0
+    memory_mb: dict[str, float] = field(default_factory=dict)
 
 
 def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
@@ -59,13 +64,16 @@ def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
         recorder = children.start("recorder_node", recorder_command(plan, paths))
         fusion = children.start("fusion_node", fusion_command(plan))
         print("starting fusion_node ...", flush=True)
+        started = time.monotonic()
         _wait_until_ready(watch, children, fusion, plan.startup_s, signals)
+        outcome.active_s = time.monotonic() - started
         if not signals.received:
             replay = children.start("replay_node", replay_command(plan, paths), may_end=True)
             outcome.cores = _follow(watch, children, replay, plan, signals)
             _drain(watch, children, signals)
             outcome.replayed = watch.sent > 0
             outcome.sent_hz = watch.sent_hz()
+            outcome.memory_mb = {child.name: peak_memory_mb(child.pid) for child in children.all}
             children.wait([replay], END_S)
             children.stop([replay])
         children.stop([fusion, recorder])

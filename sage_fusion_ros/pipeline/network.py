@@ -90,7 +90,7 @@ class Network:
         path = model if isinstance(model, Path) else model.path
         self.name = path.stem if card is None else card.name
         self._side = card.input_side if card else 0
-        self._multiple = card.size_multiple if card and card.size_multiple > 1 else MULTIPLE
+        self._multiple = card.size_multiple if card else 1
         self._scratch: npt.NDArray[Any] = np.empty(0)
         self._box: Letterbox | None = None
 
@@ -124,18 +124,8 @@ class Network:
                     )
 
     def net_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the network's input for an image's.
-
-        A size that the file fixes is taken. Otherwise the image is scaled so that its longer side is the card's
-        input_side, or stays as it is, and is padded up to the card's size_multiple, or 32.
-        """
-        longest = max(height, width)
-        if self._side:
-            height, width = (max(1, side * self._side // longest) for side in (height, width))
-        fixed = self._image.shape[2:]
-        rounded = (-(-side // self._multiple) * self._multiple for side in (height, width))
-        net_height, net_width = (given or side for given, side in zip(fixed, rounded, strict=True))
-        return net_height, net_width
+        """Height and width of the network's input for an image's; see input_size."""
+        return input_size(self._side, self._multiple, self._image.shape[2:], height, width)
 
     def run(self, rgb: npt.NDArray[np.uint8], outputs: Sequence[str]) -> tuple[list[Array], Letterbox]:
         """Shows the network an image.
@@ -184,6 +174,30 @@ class Network:
     def close(self) -> None:
         """Frees the network."""
         self.engine.close()
+
+
+def input_size(
+    input_side: int, size_multiple: int, fixed: Sequence[int | None], height: int, width: int
+) -> tuple[int, int]:
+    """Height and width of a network's input for an image's.
+
+    A size that the file fixes is taken. Otherwise the image is scaled so that its longer side is the card's input_side,
+    or stays as it is, and is padded up to the card's size_multiple, or 32.
+
+    Args:
+        input_side: The card's, in pixels; 0: none.
+        size_multiple: The card's; 1: none.
+        fixed: Height and width as the file declares them; None where it leaves one open.
+        height: Of the image.
+        width: Likewise.
+    """
+    longest = max(height, width)
+    if input_side:
+        height, width = (max(1, side * input_side // longest) for side in (height, width))
+    multiple = size_multiple if size_multiple > 1 else MULTIPLE
+    rounded = (-(-side // multiple) * multiple for side in (height, width))
+    net_height, net_width = (given or side for given, side in zip(fixed, rounded, strict=True))
+    return net_height, net_width
 
 
 def find_network(given: str | Path, models_path: Iterable[str | Path], task: str) -> ModelFolder | Path:
