@@ -13,9 +13,9 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from sage_fusion_ros.engines.torch_engine.graph import OnnxGraph
+from sage_fusion_ros.engines.torch_engine.operators import OPERATORS
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_graph import OnnxGraph
-from sage_fusion_ros.networks.onnx_operators import OPERATORS
 from sage_fusion_ros.training.onnx_file import write_onnx
 
 IMAGE = (2, 8, 6, 10)
@@ -77,6 +77,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
     ("Conv", {"w": noise(4, 8, 2, 2)}, {"auto_pad": "SAME_LOWER"}, 17),
     ("Conv", {"w": noise(4, 8, 3, 3)}, {"auto_pad": "VALID"}, 17),
     ("ConvTranspose", {"w": noise(8, 3, 4, 4), "b": noise(3)}, {"pads": [1, 1, 1, 1], "strides": [2, 2]}, 17),
+    ("CumSum", {"axis": np.array(3, INT)}, {}, 17),
     ("DepthToSpace", {}, {"blocksize": 2, "mode": "DCR"}, 17),
     ("DepthToSpace", {}, {"blocksize": 2, "mode": "CRD"}, 17),
     ("Div", {"b": np.abs(noise(10)) + np.float32(0.5)}, {}, 17),
@@ -92,9 +93,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
     ("Identity", {}, {}, 17),
     ("LeakyRelu", {}, {"alpha": 0.2}, 17),
     ("MatMul", {"b": noise(10, 3)}, {}, 17),
+    ("Max", {"b": noise(6, 1), "c": noise(10)}, {}, 17),
     ("MaxPool", {}, {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1], "strides": [2, 2]}, 17),
     ("MaxPool", {}, {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1, "dilations": [2, 1]}, 17),
+    ("Mean", {"b": noise(6, 1), "c": noise(10)}, {}, 17),
+    ("Min", {"b": noise(6, 1)}, {}, 17),
     ("Mul", {"b": noise(6, 1)}, {}, 17),
+    ("Neg", {}, {}, 17),
     ("Pad", {"p": np.array([0, 0, 1, 2, 0, 1, 0, 3], INT), "v": np.float32(0.5)}, {}, 17),
     ("Pad", {"p": np.array([0, 0, 1, 2, 0, 0, 2, 1], INT)}, {"mode": "reflect"}, 17),
     ("Pad", {"p": np.array([0, 0, 1, 2, 0, 0, 2, 1], INT)}, {"mode": "edge"}, 17),
@@ -109,6 +114,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], int]] = [
     ("Softmax", {}, {"axis": 2}, 11),
     ("Softplus", {}, {}, 17),
     ("Sub", {"b": noise(2, 1, 1, 10)}, {}, 17),
+    ("Sum", {"b": noise(6, 1), "c": noise(10)}, {}, 17),
     ("Tanh", {}, {}, 17),
     ("Transpose", {}, {"perm": [0, 2, 3, 1]}, 17),
     ("Transpose", {}, {}, 17),

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sage_fusion_ros.engines.torch_engine.graph import OnnxGraph
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_graph import OnnxGraph
 from sage_fusion_ros.training.whole import WholePair
 
 STRIDES = (8, 16, 32)

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from sage_fusion_ros.engines.card import ModelCard, sha256_of
 from sage_fusion_ros.engines.models import find_model
+from sage_fusion_ros.engines.torch_engine.graph import OnnxGraph
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_graph import OnnxGraph
 from sage_fusion_ros.pipeline.classes import COCO_CLASSES
 from sage_fusion_ros.pipeline.detection_layouts import find_layout
 from sage_fusion_ros.pipeline.network import MULTIPLE, Probe

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sage_fusion_ros.engines.torch_engine.graph import OnnxGraph
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_graph import OnnxGraph
 from sage_fusion_ros.pipeline.classes import CITYSCAPES_CLASSES, read_classes
 from sage_fusion_ros.pipeline.perception_network import MASK_OUTPUT
 from sage_fusion_ros.training.frozen.network import RGB_IMAGENET, RGB_UNIT, FrozenNetwork, NetworkFile, find_file

@@ -54,7 +54,7 @@ def conv_transpose(inputs: list[Any], attributes: Attributes) -> Tensor:
     image, weight, *bias = inputs
     top, left, bottom, right = _pads(image, attributes, weight.shape[2:])
     if (top, left) != (bottom, right) or "output_shape" in attributes or "auto_pad" in attributes:
-        raise ModelError("a transposed convolution whose padding differs from side to side can't be trained through")
+        raise ModelError("a transposed convolution whose padding differs from side to side has no form in torch here")
     return F.conv_transpose2d(
         image,
         weight,
@@ -80,7 +80,7 @@ def average_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
     kernel, counted = attributes["kernel_shape"], bool(attributes.get("count_include_pad", 0))
     top, left, bottom, right = _pads(inputs[0], attributes, kernel)
     if (top, left) != (bottom, right):
-        raise ModelError("a mean whose padding differs from side to side can't be trained through")
+        raise ModelError("a mean whose padding differs from side to side has no form in torch here")
     ceil = bool(attributes.get("ceil_mode", 0))
     return F.avg_pool2d(inputs[0], kernel, attributes.get("strides", (1, 1)), (top, left), ceil, counted)
 
@@ -91,7 +91,7 @@ def pad(inputs: list[Any], attributes: Attributes) -> Tensor:
     sides, rank = pads.tolist(), data.ndim
     mode = attributes.get("mode", b"constant").decode()
     if len(value) > 1 or len(sides) != 2 * rank or mode not in ("constant", "reflect", "edge"):
-        raise ModelError(f"a padding of mode '{mode}' by {sides} can't be trained through")
+        raise ModelError(f"a padding of mode '{mode}' by {sides} has no form in torch here")
     order = [side for axis in reversed(range(rank)) for side in (sides[axis], sides[axis + rank])]
     if mode != "constant":
         return F.pad(data, order[:4], mode="replicate" if mode == "edge" else mode)
@@ -119,7 +119,7 @@ def resize(inputs: list[Any], attributes: Attributes) -> Tensor:
     else:
         fits = fits and mode == b"linear" and grid in (b"half_pixel", b"pytorch_half_pixel", b"align_corners")
     if not fits:
-        raise ModelError(f"a resize of mode {mode!r} by {by} on the grid {grid!r} can't be trained through")
+        raise ModelError(f"a resize of mode {mode!r} by {by} on the grid {grid!r} has no form in torch here")
     if mode == b"nearest":
         return F.interpolate(data, size=sizes[2:], mode="nearest")
     if grid == b"align_corners":

@@ -1,6 +1,6 @@
-"""A frozen ONNX network as a torch module, so that a training can look through it: gradients pass, weights stay.
+"""An ONNX network as a torch module: what the torch engine runs, and what a training looks through, weights frozen.
 
-Only what one-way networks of images consist of is here (onnx_operators). onnx2torch would do more, but needs
+Only what one-way networks of images consist of is here (operators.py). onnx2torch would do more, but needs
 torchvision, whose published builds fit one CUDA build of torch each.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -17,12 +17,21 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from sage_fusion_ros.engines.base import Port
+from sage_fusion_ros.engines.torch_engine.operators import OPERATORS
+from sage_fusion_ros.engines.torch_engine.spatial import Attributes
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks.onnx_operators import OPERATORS
-from sage_fusion_ros.networks.onnx_spatial import Attributes
 
 # What these take beside the image are sizes and limits, which are read as numbers.
 _READS_NUMBERS = ("Resize", "Pad", "Clip", "Range")
+
+
+class Node(NamedTuple):
+    """One operator of a graph: its kind, the names of what it takes and gives, and its attributes."""
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: Attributes
 
 
 class OnnxGraph(nn.Module):
@@ -35,6 +44,7 @@ class OnnxGraph(nn.Module):
         inputs: What it takes and the outputs need, in its order.
         gives: What it gives by itself.
         outputs: Names of the tensors that are computed.
+        nodes: Its operators, each after those it needs.
 
     Args:
         path: The ONNX file.
@@ -64,12 +74,14 @@ class OnnxGraph(nn.Module):
         unknown = sorted({_kind(node) for node in nodes} - OPERATORS.keys())
         if unknown:
             raise ModelError(
-                f"the network {path} has the operators {', '.join(unknown)}, which can't be trained through; known are "
-                f"{', '.join(OPERATORS)}"
+                f"the network {path} has the operators {', '.join(unknown)}, which have no form in torch here; known "
+                f"are {', '.join(OPERATORS)}"
             )
-        self._nodes = [(node.op_type, list(node.input), list(node.output), _attributes(node, opset)) for node in nodes]
-        self._last_use = {name: i for i, (_, inputs, _, _) in enumerate(self._nodes) for name in inputs}
-        numbers = {name for kind, inputs, _, _ in self._nodes if kind in _READS_NUMBERS for name in inputs[1:]}
+        self.nodes = [
+            Node(node.op_type, list(node.input), list(node.output), _attributes(node, opset)) for node in nodes
+        ]
+        self._last_use = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
+        numbers = {name for node in self.nodes if node.kind in _READS_NUMBERS for name in node.inputs[1:]}
         self._numbers: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         for name in [name for name in constants if name in self._last_use]:
@@ -108,27 +120,43 @@ class OnnxGraph(nn.Module):
         if len(images) != len(self.inputs):
             names = ", ".join(port.name for port in self.inputs)
             raise ModelError(f"the network {self.path} takes {names}; it was given {len(images)} inputs")
-        values: dict[str, Tensor | None] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
-        values |= self._numbers
-        values[""] = None  # an optional input that is left out
+        values = self.constants()
         values |= {port.name: image for port, image in zip(self.inputs, images, strict=True)}
-        for i, (kind, inputs, outputs, attributes) in enumerate(self._nodes):
-            given = [values[name] for name in inputs]
-            try:
-                result = OPERATORS[kind](given, attributes)
-            except (ModelError, RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
-                shapes = ", ".join(str(tuple(x.shape)) for x in given if x is not None)
-                raise ModelError(
-                    f"the network {self.path} fails at {kind} '{outputs[0]}' of {shapes}, shown "
-                    f"{tuple(images[0].shape)}: {error}"
-                ) from error
-            for name in inputs:
+        for i, node in enumerate(self.nodes):
+            results = self.run_node(node, [values[name] for name in node.inputs], images)
+            for name in node.inputs:
                 if self._last_use[name] == i and name:
                     values.pop(name, None)
-            for name, value in zip(outputs, result if isinstance(result, tuple) else (result,), strict=False):
+            for name, value in zip(node.outputs, results, strict=False):
                 if name in self._last_use:
                     values[name] = value
                 yield name, value
+
+    def constants(self) -> dict[str, Tensor | None]:
+        """Weights where the module is, whole numbers on the CPU, and None by the empty name of what is left out."""
+        values: dict[str, Tensor | None] = {name: getattr(self, buffer) for name, buffer in self._names.items()}
+        return {**values, **self._numbers, "": None}
+
+    def run_node(self, node: Node, given: Sequence[Tensor | None], images: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What an operator makes of its inputs.
+
+        Args:
+            node: Of this graph.
+            given: Its inputs.
+            images: What the network is shown, for the message.
+
+        Raises:
+            ModelError: It can't take them.
+        """
+        try:
+            result = OPERATORS[node.kind](list(given), node.attributes)
+        except (ModelError, RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
+            shapes = ", ".join(str(tuple(x.shape)) for x in given if x is not None)
+            raise ModelError(
+                f"the network {self.path} fails at {node.kind} '{node.outputs[0]}' of {shapes}, shown "
+                f"{tuple(images[0].shape)}: {error}"
+            ) from error
+        return result if isinstance(result, tuple) else (result,)
 
 
 def _needed(path: Path, graph: onnx.GraphProto, outputs: Sequence[str]) -> list[onnx.NodeProto]:
@@ -168,7 +196,7 @@ def _tensor(path: Path, name: str, value: Any) -> Tensor:
     try:
         return torch.from_numpy(np.array(value))
     except TypeError as error:
-        raise ModelError(f"the network {path} has '{name}' of a type that can't be trained through: {error}") from error
+        raise ModelError(f"the network {path} has '{name}' of a type that torch has not: {error}") from error
 
 
 def _port(value: onnx.ValueInfoProto) -> Port:

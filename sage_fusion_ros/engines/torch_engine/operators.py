@@ -6,6 +6,7 @@ a tuple. Shapes and other whole numbers stay on the CPU wherever the images are,
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,9 +17,9 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional as F
 
+from sage_fusion_ros.engines.torch_engine import spatial
+from sage_fusion_ros.engines.torch_engine.spatial import Attributes
 from sage_fusion_ros.errors import ModelError
-from sage_fusion_ros.networks import onnx_spatial as spatial
-from sage_fusion_ros.networks.onnx_spatial import Attributes
 
 Operator = Callable[[list[Any], Attributes], Any]
 
@@ -47,6 +48,22 @@ def _one(operator: Callable[[Tensor], Tensor]) -> Operator:
     return lambda inputs, _: operator(inputs[0])
 
 
+def _several(operator: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+    """Of any number of tensors, one after the other."""
+    return lambda inputs, _: functools.reduce(operator, _together(inputs))
+
+
+def _mean(inputs: list[Any], _attributes: Attributes) -> Tensor:
+    total: Tensor = functools.reduce(torch.add, _together(inputs))
+    return total / len(inputs)
+
+
+def _cumulative_sum(inputs: list[Any], attributes: Attributes) -> Tensor:
+    if attributes.get("exclusive", 0) or attributes.get("reverse", 0):
+        raise ModelError("a cumulative sum that is exclusive or runs backwards has no form in torch here")
+    return torch.cumsum(inputs[0], dim=int(inputs[1]))
+
+
 def _divide(a: Tensor, b: Tensor) -> Tensor:
     return a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc")
 
@@ -58,7 +75,7 @@ def _slice(inputs: list[Any], _attributes: Attributes) -> Tensor:
     chosen = [slice(None)] * data.ndim
     for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes, steps, strict=True):
         if step < 1:
-            raise ModelError("a slice that runs backwards can't be trained through")
+            raise ModelError("a slice that runs backwards has no form in torch here")
         chosen[axis] = slice(start, min(end, data.shape[axis]), step)
     return data[tuple(chosen)]
 
@@ -150,6 +167,7 @@ OPERATORS: dict[str, Operator] = {
     "ConstantOfShape": _constant_of_shape,
     "Conv": spatial.conv,
     "ConvTranspose": spatial.conv_transpose,
+    "CumSum": _cumulative_sum,
     "DepthToSpace": spatial.depth_to_space,
     "Div": _two(_divide),
     "Dropout": _one(lambda x: x),
@@ -166,8 +184,12 @@ OPERATORS: dict[str, Operator] = {
     "Identity": _one(lambda x: x),
     "LeakyRelu": lambda inputs, attributes: F.leaky_relu(inputs[0], attributes.get("alpha", 0.01)),
     "MatMul": _two(torch.matmul),
+    "Max": _several(torch.maximum),
     "MaxPool": spatial.max_pool,
+    "Mean": _mean,
+    "Min": _several(torch.minimum),
     "Mul": _two(torch.mul),
+    "Neg": _one(torch.neg),
     "Pad": spatial.pad,
     "Pow": _two(torch.pow),
     "Range": lambda inputs, _: torch.arange(*(x.item() for x in inputs), dtype=inputs[0].dtype),
@@ -184,8 +206,16 @@ OPERATORS: dict[str, Operator] = {
     "Sqrt": _one(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _two(torch.sub),
+    "Sum": _several(torch.add),
     "Tanh": _one(torch.tanh),
     "Transpose": lambda inputs, a: inputs[0].permute(a.get("perm") or list(reversed(range(inputs[0].ndim)))),
     "Unsqueeze": _unsqueeze,
     "Where": lambda inputs, _: torch.where(*_together(inputs)),
 }
+
+# Their inputs meet in one computation, so all have to be where the images are.
+TOGETHER = frozenset(
+    {"Add", "Concat", "Div", "Equal", "Gather", "MatMul", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum", "Where"}
+)
+# What takes nearly all of the time, and what GPUs and newer CPUs do in half precision many times as fast.
+HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
