@@ -29,7 +29,7 @@ BIN := $(VENV)/bin
 # A new name, and so a new environment, when another Python is asked for.
 MADE := $(VENV)/.made-with-$(subst /,-,$(PYTHON))
 DEMO_EXTRAS := $(ROS),cpu,bags,report
-TEST_EXTRAS := $(DEMO_EXTRAS),cluster,train,sam,evaluate,test
+TEST_EXTRAS := $(DEMO_EXTRAS),openvino,cluster,train,sam,evaluate,test
 LINT_EXTRAS := $(DEMO_EXTRAS),lint
 # One stamp for each set of dependencies; written only after pip has finished.
 DEMO := $(VENV)/.installed-demo

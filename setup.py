@@ -30,6 +30,8 @@ setup(
         # cpu and gpu exclude each other: both in one environment lose CUDA, and the engine refuses that.
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
+        # A second engine for the CPU (engine.name: openvino); beside [cpu] or without it.
+        "openvino": ["openvino>=2025.0"],
         "bags": ["rosbags>=0.11"],
         # Many bags on several machines (sage-fusion bag fuse --scheduler).
         "cluster": ["distributed>=2024.1", "rosbags>=0.11"],

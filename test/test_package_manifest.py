@@ -16,6 +16,7 @@ FROM_PIP = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "pycocotools",
     "rosbags",
     "safetensors",

@@ -21,7 +21,7 @@ from sage_fusion_ros.pipeline.perceive import PerceptionChoice
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
 
 _ENDS = 1 << 20
-_LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "rosbags")
+_LIBRARIES = ("numpy", "opencv-python-headless", "onnxruntime", "onnxruntime-gpu", "openvino", "rosbags")
 
 
 @dataclass(frozen=True)

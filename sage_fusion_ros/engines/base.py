@@ -20,7 +20,9 @@ class EngineInfo:
         device: Where it runs: "cpu", "cuda" or "tensorrt".
         provider: The provider that ran most nodes of the graph in the warm-up.
         placement: Nodes of the graph by the provider that really ran them.
-        note: Why it differs from what was asked, or empty.
+        note: Why the device differs from the one that was asked for, or empty.
+        precision: What most of the heavy nodes (convolutions, matrix products) really computed in, such as "fp32";
+            where the library does not tell, what was asked for.
     """
 
     library: str
@@ -28,6 +30,7 @@ class EngineInfo:
     provider: str
     placement: dict[str, int]
     note: str = ""
+    precision: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.models import ModelFolder, variant
 from sage_fusion_ros.engines.onnx_engine import OnnxEngine
+from sage_fusion_ros.engines.openvino_engine import OpenVinoEngine
 from sage_fusion_ros.engines.options import EngineOptions
 
 
@@ -28,4 +29,6 @@ def load_engine(model: ModelFolder | Path, options: EngineOptions, warm_up: Call
     """
     if options.precision == "int8" and not isinstance(model, Path):
         model = variant(model, "int8")
+    if options.name == "openvino":
+        return OpenVinoEngine(model, options, warm_up=warm_up)
     return OnnxEngine(model, options, warm_up=warm_up)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
 from sage_fusion_ros.engines.card import sha256_of
@@ -28,6 +28,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 # Shape arithmetic stays on the host by design even when every heavy node runs on the GPU.
 HOST_OPS = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "Range", "Size", "Floor"}
+HEAVY_OPS = ("Conv", "Gemm", "MatMul")  # parts of their names: FusedConv, QLinearConv
+PRECISION_NAMES = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
 SMALL_BYTES = 4096  # whatever a node does with so little is arithmetic on sizes, or as cheap
 
 logger = logging.getLogger(__name__)
@@ -157,16 +159,17 @@ class OnnxEngine:
             self._output_names = output_order(self._path, self._card, self.inputs, self.outputs)
             run_warm_up(self, self._path, self._warm_up)
             operators = _executed_operators(Path(self._session.end_profiling()))
-        placement = Counter(provider for _, provider, _ in operators)
+        placement = Counter(node.provider for node in operators)
         info = EngineInfo(
             library=f"onnxruntime {self._ort.__version__}",
             device=device,
             provider=placement.most_common(1)[0][0] if placement else provider,
             placement=dict(placement),
             note=note,
+            precision=_heavy_precision(operators) or self._options.precision,
         )
         if device != "cpu":
-            on_host = {op for op, where, size in operators if where == PROVIDERS["cpu"] and size > SMALL_BYTES}
+            on_host = {n.operator for n in operators if n.provider == PROVIDERS["cpu"] and n.size > SMALL_BYTES}
             astray = sorted(on_host - HOST_OPS)
             if astray or placement[provider] == 0:
                 raise EngineError(
@@ -222,13 +225,29 @@ def _port(declared: Any) -> Port:
     return Port(declared.name, NUMPY_NAMES.get(word, word), shape)
 
 
-def _executed_operators(profile: Path) -> list[tuple[str, str, int]]:
-    """Operator, provider, and bytes it takes and gives, of every node in an ONNX Runtime profile, each node once."""
+class _Node(NamedTuple):
+    """A node as the profile tells of it: what it takes and gives in bytes, and the type of its first input."""
+
+    operator: str
+    provider: str
+    size: int
+    dtype: str
+
+
+def _executed_operators(profile: Path) -> list[_Node]:
+    """Every node in an ONNX Runtime profile, once."""
     nodes = {}
     for event in json.loads(profile.read_text(encoding="utf-8")):
         details = event.get("args", {})
         if event.get("cat") == "Node" and "provider" in details:
             size = sum(int(details.get(key, SMALL_BYTES + 1)) for key in ("activation_size", "output_size"))
-            node = details.get("op_name", "?"), details["provider"], size
+            dtype = next((word for typed in details.get("input_type_shape", [])[:1] for word in typed), "")
+            node = _Node(details.get("op_name", "?"), details["provider"], size, dtype)
             nodes[details.get("node_index", event["name"])] = node
     return list(nodes.values())
+
+
+def _heavy_precision(nodes: list[_Node]) -> str:
+    """What most convolutions and matrix products computed in; empty where there are none, as inside TensorRT."""
+    heavy = Counter(PRECISION_NAMES.get(n.dtype, n.dtype) for n in nodes if any(w in n.operator for w in HEAVY_OPS))
+    return heavy.most_common(1)[0][0] if heavy else ""

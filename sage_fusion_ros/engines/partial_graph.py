@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from sage_fusion_ros.errors import ModelError
 
 _MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_OUTPUT = 1, 12
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_INPUT, _NODE_OUTPUT, _NODE_ATTRIBUTE = 1, 2, 5
 _ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
-_VALUE_NAME = 1
+_VALUE_NAME, _TENSOR_NAME = 1, 8
 _LONGEST_VARINT = 63  # bits before the last byte
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -42,6 +42,18 @@ def only_outputs(model: bytes, outputs: Sequence[str]) -> bytes:
     except (IndexError, UnicodeDecodeError) as error:
         raise ModelError(f"these {len(model)} bytes are no ONNX file: {error}") from error
     return b"".join(parts)
+
+
+def port_names(model: bytes) -> tuple[list[str], list[str]]:
+    """Names of a network's inputs and outputs in the order of its file, an ONNX file that has been looked at before."""
+    names: dict[int, list[str]] = {_GRAPH_INPUT: [], _GRAPH_OUTPUT: [], _GRAPH_INITIALIZER: []}
+    for number, _, graph in fields_of(memoryview(model)):
+        if number == _MODEL_GRAPH:
+            for part, _, content in fields_of(graph):
+                if part in names:
+                    names[part] += _names(content, _TENSOR_NAME if part == _GRAPH_INITIALIZER else _VALUE_NAME)
+    # Older files list the weights among the inputs.
+    return [name for name in names[_GRAPH_INPUT] if name not in names[_GRAPH_INITIALIZER]], names[_GRAPH_OUTPUT]
 
 
 def _cut(graph: memoryview, outputs: Sequence[str]) -> list[memoryview]:

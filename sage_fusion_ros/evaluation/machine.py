@@ -16,6 +16,7 @@ PACKAGES = {
     "sage_fusion_ros": ("sage_fusion_ros",),
     "rclpy": ("rclpy", "ros-rclpy"),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
     "numpy": ("numpy",),
     "opencv": ("opencv-python-headless", "opencv-python", "opencv-contrib-python"),
 }
