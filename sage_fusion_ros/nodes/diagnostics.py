@@ -136,6 +136,7 @@ def _engine_values(info: EngineInfo) -> dict[str, str]:
         "device": info.device,
         "provider": info.provider,
         "library": info.library,
+        "precision": info.precision,
         "placement": ", ".join(f"{name}: {count}" for name, count in sorted(info.placement.items())),
     }
 
