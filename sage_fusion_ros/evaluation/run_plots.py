@@ -1,49 +1,16 @@
-"""Plots of one run as inline SVG that takes its colours from the page, so that it reads on light and on dark."""
+"""Plots of one run as inline SVG."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from sage_fusion_ros.evaluation.svg import GRID, INK, LINES, MAIN, SECOND, STYLE, axes_of, svg_of
 
 Series = npt.NDArray[np.float64]
-
-# matplotlib wants fixed colours; these stand for the page's own and are replaced by them in the SVG.
-INK, GRID, MAIN, SECOND, THIRD, FOURTH = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f", "#101112"
-PAGE_COLOURS = {
-    INK: "var(--ink)",
-    GRID: "var(--line)",
-    MAIN: "var(--main)",
-    SECOND: "var(--second)",
-    THIRD: "var(--third)",
-    FOURTH: "var(--fourth)",
-}
-# The classes' own colours are made for overlays; some of them can't be seen on a dark page.
-LINES = (MAIN, SECOND, THIRD, FOURTH)
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "sage",
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GRID,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def latency_plot(seconds: Series, latency_ms: Series) -> str:
@@ -57,7 +24,7 @@ def latency_plot(seconds: Series, latency_ms: Series) -> str:
         An <svg> element.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes("latency in ms")
+        figure, axes = axes_of("latency in ms")
         axes.plot(seconds, latency_ms, ".", markersize=3, color=MAIN)
         for percent, dash in ((50, "-"), (95, "--")):
             value = float(np.percentile(latency_ms, percent))
@@ -72,7 +39,7 @@ def latency_plot(seconds: Series, latency_ms: Series) -> str:
                 fontsize=10,
             )
         axes.set_ylim(0, max(1.0, float(np.percentile(latency_ms, 99.5)) * 1.25))
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def rate_plot(seconds: Series, asked_hz: float | None) -> str:
@@ -86,7 +53,7 @@ def rate_plot(seconds: Series, asked_hz: float | None) -> str:
         An <svg> element.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes("fused images per second")
+        figure, axes = axes_of("fused images per second")
         middles, rate = windowed_rate(seconds)
         axes.plot(middles, rate, color=MAIN, linewidth=1.6)
         top = float(rate.max(initial=1.0))
@@ -103,7 +70,7 @@ def rate_plot(seconds: Series, asked_hz: float | None) -> str:
             )
             top = max(top, asked_hz)
         axes.set_ylim(0, top * 1.25)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def counts_plot(
@@ -121,7 +88,7 @@ def counts_plot(
         An <svg> element.
     """
     with matplotlib.rc_context(STYLE):
-        figure, axes = _axes("boxes a pair", "seconds since the first detections")
+        figure, axes = axes_of("boxes a pair", "seconds since the first detections")
         bins = np.floor(np.maximum(seconds, 0) / window_s).astype(int)
         pairs = np.bincount(bins)
         there = np.flatnonzero(pairs)
@@ -138,7 +105,7 @@ def counts_plot(
             )
         if counts:
             figure.legend(loc="outside upper left", ncols=len(LINES), frameon=False)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def windowed_rate(seconds: Series, window_s: float = 1.0, step_s: float = 0.25) -> tuple[Series, Series]:
@@ -158,31 +125,3 @@ def windowed_rate(seconds: Series, window_s: float = 1.0, step_s: float = 0.25) 
     starts = np.arange(seconds[0], seconds[-1] - width + 1e-9, step_s)
     counts = np.searchsorted(seconds, starts + width) - np.searchsorted(seconds, starts)
     return starts + width / 2, counts / width
-
-
-def _axes(label: str, below: str = "seconds since the first fused image") -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(below)
-    axes.set_ylabel(label)
-    axes.grid(axis="y", linewidth=0.8)
-    axes.tick_params(length=0)
-    return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    figure.patch.set_alpha(0)
-    figure.axes[0].patch.set_alpha(0)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    for fixed, colour in PAGE_COLOURS.items():
-        text = text.replace(fixed, colour)
-    # Several plots share one page: ids have to differ, and the width is the page's to choose.
-    prefix = re.sub(r"\W+", "-", figure.axes[0].get_ylabel())
-    text = re.sub(r'\bid="', f'id="{prefix}-', text)
-    text = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", text)
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
