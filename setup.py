@@ -32,6 +32,8 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.17"],
         # A second engine for the CPU (engine.name: openvino); beside [cpu] or without it.
         "openvino": ["openvino>=2025.0"],
+        # PyTorch as the engine (engine.name: torch); choose the build for your CUDA, see docs/gpu.md.
+        "torch": ["torch>=2.4", "onnx"],
         "bags": ["rosbags>=0.11"],
         # Many bags on several machines (sage-fusion bag fuse --scheduler).
         "cluster": ["distributed>=2024.1", "rosbags>=0.11"],

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.models import ModelFolder, variant
 from sage_fusion_ros.engines.onnx_engine import OnnxEngine
 from sage_fusion_ros.engines.openvino_engine import OpenVinoEngine
 from sage_fusion_ros.engines.options import EngineOptions
+from sage_fusion_ros.errors import EngineError
+
+if TYPE_CHECKING:
+    from sage_fusion_ros.engines.torch_engine.engine import TorchEngine
 
 
 def load_engine(model: ModelFolder | Path, options: EngineOptions, warm_up: Callable[[Engine], None]) -> Engine:
@@ -31,4 +36,21 @@ def load_engine(model: ModelFolder | Path, options: EngineOptions, warm_up: Call
         model = variant(model, "int8")
     if options.name == "openvino":
         return OpenVinoEngine(model, options, warm_up=warm_up)
+    if options.name == "torch":
+        return _torch_engine()(model, options, warm_up=warm_up)
     return OnnxEngine(model, options, warm_up=warm_up)
+
+
+def _torch_engine() -> type[TorchEngine]:
+    """Imports torch, which nothing else at run time needs.
+
+    Raises:
+        EngineError: It is not installed.
+    """
+    try:
+        from sage_fusion_ros.engines.torch_engine.engine import TorchEngine
+    except ImportError as error:
+        raise EngineError(
+            f"engine.name is 'torch', which can't be imported ({error}): pip install 'sage_fusion_ros[torch]'"
+        ) from error
+    return TorchEngine

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sage_fusion_ros.errors import EngineError
 
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "torch")
 DEVICES = ("auto", "cuda", "tensorrt", "cpu")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
