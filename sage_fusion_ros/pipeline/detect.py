@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,12 @@ class Detector:
             return found.preprocessing, [reading.outputs]
 
         self.network = Network(model, options, find)
+
+    def sharing(self) -> Detector:
+        """The same for another thread; see NetworkOptions.pairs."""
+        other = copy.copy(self)
+        other.network = self.network.sharing()
+        return other
 
     def detect(
         self,

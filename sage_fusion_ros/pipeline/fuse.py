@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCard
 from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
+from sage_fusion_ros.engines.shared import SharedEngine, choose_batch
 from sage_fusion_ros.errors import ImageFormatError, ModelError
 from sage_fusion_ros.pipeline.colour import find_colour
 from sage_fusion_ros.pipeline.network import USUAL, NetworkOptions
@@ -122,6 +124,12 @@ class Fuser:
             buffer = self._scratch[name] = np.empty(shape, dtype)
         return buffer
 
+    def sharing(self) -> Fuser:
+        """The same model for another thread, with buffers of its own; see NetworkOptions.pairs."""
+        other = copy.copy(self)
+        other._scratch = {}
+        return other
+
     def close(self) -> None:
         """Frees the model."""
         self.engine.close()
@@ -147,6 +155,8 @@ def load_fuser(
     folder = find_model(model, options.models_path, task="fusion")
     size = options.warm_up_size
     engine = load_engine(folder, options, lambda engine: _warm_up(engine, folder, size))
+    if options.pairs > 1:
+        engine = SharedEngine(engine, choose_batch(engine, _noise(folder, size), None, options.pairs))
     fuser = Fuser(engine, folder.card, colour)
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
     fuser.fuse(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))
@@ -159,12 +169,8 @@ def _warm_up(engine: Engine, model: ModelFolder, size: tuple[int, int]) -> None:
     Raises:
         ModelError: What comes out is of another size, or no numbers.
     """
-    height, width = (-(-side // model.card.size_multiple) * model.card.size_multiple for side in size)
-    rng = np.random.default_rng(0)
-    feeds = {
-        tensor.name: rng.uniform(*tensor.range, (1, 1, height, width)).astype(tensor.dtype)
-        for tensor in model.card.inputs
-    }
+    feeds = _noise(model, size)
+    height, width = next(iter(feeds.values())).shape[2:]
     for _ in range(3):
         outputs = engine.run(feeds)
     for tensor, output in zip(model.card.outputs, outputs, strict=True):
@@ -173,3 +179,13 @@ def _warm_up(engine: Engine, model: ModelFolder, size: tuple[int, int]) -> None:
                 f"model file {model.path} gave '{tensor.name}' of shape {output.shape} for a {width}x{height} pair; "
                 "expected finite values in the pair's size"
             )
+
+
+def _noise(model: ModelFolder, size: tuple[int, int]) -> dict[str, npt.NDArray[Any]]:
+    """Something to warm the network with, of a pair's size padded to the card's multiple."""
+    height, width = (-(-side // model.card.size_multiple) * model.card.size_multiple for side in size)
+    rng = np.random.default_rng(0)
+    return {
+        tensor.name: rng.uniform(*tensor.range, (1, 1, height, width)).astype(tensor.dtype)
+        for tensor in model.card.inputs
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from sage_fusion_ros.engines.base import Array, Engine, Port
 from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.engines.options import EngineOptions
+from sage_fusion_ros.engines.shared import SharedEngine, choose_batch
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.letterbox import Letterbox
 from sage_fusion_ros.pipeline.preprocessing import Preprocessing
@@ -29,10 +31,13 @@ class NetworkOptions(EngineOptions):
     Attributes:
         models_path: Folders searched before the package's own models/.
         warm_up_size: Height and width of the images to come.
+        pairs: How many pairs of cameras share a network, each with a thread of its own. With more than one the network
+            may be called by several threads, through what its `sharing` gives.
     """
 
     models_path: Sequence[str | Path] = ()
     warm_up_size: tuple[int, int] = (480, 640)
+    pairs: int = 1
 
 
 USUAL = NetworkOptions()
@@ -109,6 +114,10 @@ class Network:
                 engine.run(feeds, group)
 
         self.engine = load_engine(model, options, warm_up)
+        if options.pairs > 1:
+            feeds = self._feeds(np.zeros((1, 3, *self.net_size(*options.warm_up_size)), self._image.dtype))
+            batch = choose_batch(self.engine, feeds, self._groups[-1], options.pairs)
+            self.engine = SharedEngine(self.engine, batch)
         self._check_numbers(path, options.warm_up_size)
 
     def _check_numbers(self, path: Path, size: tuple[int, int]) -> None:
@@ -170,6 +179,12 @@ class Network:
             # Boxes then come in pixels of the network's input; Letterbox alone takes them to the image.
             feeds[self._sizes.name] = np.array([[tensor.shape[3], tensor.shape[2]]], self._sizes.dtype)
         return feeds
+
+    def sharing(self) -> Network:
+        """The same network for another thread, with buffers of its own; see NetworkOptions.pairs."""
+        other = copy.copy(self)
+        other._scratch, other._box = np.empty(0), None
+        return other
 
     def close(self) -> None:
         """Frees the network."""

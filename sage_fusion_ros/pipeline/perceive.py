@@ -118,6 +118,14 @@ class Perceiver:
             found = self._detector.detect(fused, score_threshold, iou_threshold, watch)
         return ids, found
 
+    def sharing(self) -> Perceiver:
+        """The same networks for another thread; see NetworkOptions.pairs."""
+        return Perceiver(
+            self._perception and self._perception.sharing(),
+            self._detector and self._detector.sharing(),
+            self._segmenter and self._segmenter.sharing(),
+        )
+
     def close(self) -> None:
         """Frees the networks."""
         for network in self._networks:

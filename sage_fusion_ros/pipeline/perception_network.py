@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import cv2
@@ -82,6 +83,12 @@ class PerceptionNetwork:
             groups.append([MASK_OUTPUT] + [BOXES_OUTPUT] * (self._boxes is not None))
         # It has learnt from crops that were smoothed before they were made smaller.
         return Preprocessing("rgb", "unit", "top_left", shrinking=cv2.INTER_AREA), groups
+
+    def sharing(self) -> PerceptionNetwork:
+        """The same for another thread; see NetworkOptions.pairs."""
+        other = copy.copy(self)
+        other.network = self.network.sharing()
+        return other
 
     def perceive(
         self, rgb: Mask, *, mask: bool, detections: bool, score_threshold: float, iou_threshold: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +118,12 @@ class Segmenter:
             return preprocessing, [[self._head.output]]
 
         self.network = Network(model, options, find)
+
+    def sharing(self) -> Segmenter:
+        """The same for another thread; see NetworkOptions.pairs."""
+        other = copy.copy(self)
+        other.network = self.network.sharing()
+        return other
 
     def segment(self, rgb: npt.NDArray[np.uint8], watch: Stopwatch | None = None) -> npt.NDArray[np.uint8]:
         """Gives each pixel a class.
