@@ -178,6 +178,14 @@ def test_inputs_may_lie_in_memory_as_they_like():
     np.testing.assert_array_equal(engine.run(strided)[0], wanted)
 
 
+def test_a_batch_gives_what_its_parts_give():
+    engine = load(find_model("sage_fast"))
+    parts = [noise(engine, 64, 64, seed) for seed in range(2)]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    alone = [engine.run(part)[0] for part in parts]
+    np.testing.assert_allclose(engine.run(joined)[0], np.concatenate(alone), atol=1e-5)
+
+
 def test_few_sizes_are_kept():
     engine = load(find_model("sage_fast"))
     for side in range(32, 32 + 4 * (openvino_engine.MAX_SIZES + 3), 4):

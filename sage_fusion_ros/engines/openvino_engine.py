@@ -22,7 +22,9 @@ from sage_fusion_ros.engines.options import EngineOptions
 from sage_fusion_ros.engines.partial_graph import port_names
 from sage_fusion_ros.errors import EngineError, ModelError
 
-MAX_SIZES = 4  # sizes whose networks are kept; each holds its own copy of the weights and of all that lies between
+# Sizes whose networks are kept, a batch of another length being another size; each holds its own copy of the weights
+# and of all that lies between the layers.
+MAX_SIZES = 8
 # What INFERENCE_PRECISION_HINT calls it, what the processor must be able to do for it, by our word.
 HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}  # int8: what the file leaves unquantised
 CAPABILITIES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "int8": "INT8"}
@@ -163,10 +165,11 @@ class OpenVinoEngine:
 
     def _prepare(self, shapes: Shapes, names: frozenset[str]) -> CompiledNetwork:
         """The network that takes these shapes and gives these outputs; made when it is asked for first."""
-        known = self._prepared.setdefault(shapes, {})
-        self._prepared.move_to_end(shapes)
+        known = self._prepared.get(shapes, {})
         if names not in known:
             known[names] = self._compile(shapes, names)
+        self._prepared[shapes] = known
+        self._prepared.move_to_end(shapes)
         while len(self._prepared) > MAX_SIZES:
             self._prepared.popitem(last=False)
         return known[names]
