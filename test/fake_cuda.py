@@ -38,6 +38,7 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert "local_scalar_dense" not in str(function), "a value is read by the host while a GPU records"
+        assert "lift_fresh" not in str(function), "a tensor is made of the host's numbers while a GPU records"
         made = function(*args, **(kwargs or {}))
         self._recording.calls.append((function, args, kwargs or {}, made))
         return made

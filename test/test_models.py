@@ -335,21 +335,3 @@ def test_a_network_that_fails_in_the_warm_up_is_named(tmp_path):
             EngineOptions(device="cpu"),
             lambda engine: engine.run({"x": np.ones(4, np.float32)}),
         )
-
-
-def test_tensorrt_engines_are_kept_by_the_files_hash(tmp_path, model, without_gpu, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    without_gpu.get_available_providers = lambda: ["TensorrtExecutionProvider", "CPUExecutionProvider"]
-    asked = []
-
-    def start(path, options, providers):
-        asked.append(providers[0][1]["trt_engine_cache_path"])
-        raise RuntimeError("no such library")
-
-    without_gpu.InferenceSession = start
-    own = two_outputs(tmp_path / "own.onnx")
-    for network in (own, find_model(model)):
-        with pytest.raises(EngineError, match="'tensorrt', which failed to start: no such library"):
-            load_engine(network, EngineOptions(device="tensorrt"), lambda engine: None)
-    cache = tmp_path / "cache" / "sage_fusion_ros" / "tensorrt"
-    assert asked == [str(cache / sha256_of(path)[:16]) for path in (own, model / "model.onnx")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,17 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
-from sage_fusion_ros.engines.card import sha256_of
 from sage_fusion_ros.engines.checks import output_order, run_warm_up
 from sage_fusion_ros.engines.external_data import check_external_files
 from sage_fusion_ros.engines.models import ModelFolder
+from sage_fusion_ros.engines.onnx_binding import BoundSession
+from sage_fusion_ros.engines.onnx_session import PROVIDERS, Sessions
 from sage_fusion_ros.engines.options import EngineOptions
-from sage_fusion_ros.engines.partial_graph import only_outputs
-from sage_fusion_ros.errors import EngineError, ModelError
+from sage_fusion_ros.errors import EngineError
 
 # By device. TensorRT builds its engines in half precision by itself; the other two run the file as it is.
 PRECISIONS = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "int8"), "tensorrt": ("fp32", "fp16", "bf16", "int8")}
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 # Where the words of ONNX Runtime differ from numpy's.
 NUMPY_NAMES = {"float": "float32", "double": "float64"}
 # Shape arithmetic stays on the host by design even when every heavy node runs on the GPU.
@@ -94,7 +92,10 @@ class OnnxEngine:
         self._warm_up = warm_up
         self._options = options
         self._session: Any = None
-        self._parts: dict[frozenset[str], Any] = {}  # sessions of the graph cut down to some outputs
+        self._sessions = Sessions(self._ort, self._path, options)
+        self._ready: dict[tuple[Any, ...], Any] = {}  # by the outputs that are computed, and for TensorRT by sizes
+        self._profiled: Any = None
+        self._profile: Path | None = None
         self.inputs: tuple[Port, ...] = ()
         self.outputs: tuple[Port, ...] = ()
         self._output_names: tuple[str, ...] = ()
@@ -121,21 +122,31 @@ class OnnxEngine:
             What was asked for, in that order; all of them in the card's order, or the file's where there is no card.
         """
         names = list(self._output_names if outputs is None else outputs)
-        session = self._session if len(set(names)) == len(self.outputs) else self._session_for(names)
-        results: list[Array] = session.run(names, feeds)
+        results: list[Array] = self._session_for(names, feeds).run(names, feeds)
         return results
 
     def close(self) -> None:
         """Frees the sessions."""
         self._session = None
-        self._parts.clear()
+        self._ready.clear()
 
-    def _session_for(self, names: Sequence[str]) -> Any:
-        """A session that computes only these outputs; made when they are asked for first, best in the warm-up."""
-        key = frozenset(names)
-        if key not in self._parts:
-            self._parts[key] = self._create_session(self._device, only_outputs(self._path.read_bytes(), names))
-        return self._parts[key]
+    def _session_for(self, names: Sequence[str], feeds: dict[str, Array]) -> Any:
+        """A session that computes only these outputs, for TensorRT of these sizes; made when it is asked for first."""
+        part = tuple(sorted(set(names))) if len(set(names)) < len(self.outputs) else ()
+        shapes = {name: tuple(array.shape) for name, array in feeds.items()} if self._device == "tensorrt" else {}
+        key = (part, *shapes.items())
+        if key not in self._ready:
+            session = self._session
+            if part or shapes:
+                declared = {each.name: tuple(each.shape) for each in session.get_inputs()}
+                profile, self._profile = (self._profile, None) if shapes else (None, self._profile)
+                session = self._sessions.open(
+                    self._device, outputs=part, declared=declared, shapes=shapes, profile=profile
+                )
+                self._profiled = self._profiled if profile is None else session
+            bound = PROVIDERS["cuda"] in session.get_providers()
+            self._ready[key] = BoundSession(self._ort, session) if bound else session
+        return self._ready[key]
 
     def _start(self, device: str, note: str = "") -> EngineInfo:
         provider = PROVIDERS[device]
@@ -150,15 +161,20 @@ class OnnxEngine:
             self._ort.preload_dlls()
         self._ort.set_default_logger_severity(3)
         self._device = device
-        self._parts.clear()
+        self._ready.clear()
         check_external_files(self._path)
         with tempfile.TemporaryDirectory(prefix="sage_fusion_profile_") as folder:
-            self._session = self._create_session(device, str(self._path), Path(folder) / "placement")
+            profile = Path(folder) / "placement"
+            # What TensorRT builds depends on sizes, which the warm-up shows first; before, the file is only looked at.
+            late = device == "tensorrt"
+            self._session = self._sessions.open("cpu" if late else device, profile=None if late else profile)
+            self._profiled, self._profile = (None, profile) if late else (self._session, None)
             self.inputs = tuple(map(_port, self._session.get_inputs()))
             self.outputs = tuple(map(_port, self._session.get_outputs()))
             self._output_names = output_order(self._path, self._card, self.inputs, self.outputs)
             run_warm_up(self, self._path, self._warm_up)
-            operators = _executed_operators(Path(self._session.end_profiling()))
+            operators = _executed_operators(Path(self._profiled.end_profiling())) if self._profiled else []
+            self._profiled = self._profile = None
         placement = Counter(node.provider for node in operators)
         info = EngineInfo(
             library=f"onnxruntime {self._ort.__version__}",
@@ -178,44 +194,6 @@ class OnnxEngine:
                     + ": check the driver and the CUDA libraries of onnxruntime-gpu, or set engine.allow_cpu"
                 )
         return info
-
-    def _create_session(self, device: str, network: str | bytes, profile: Path | None = None) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._options.threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if self._options.spinning else "0")
-        options.log_severity_level = 3
-        # Smaller and smaller pieces of work: where another process takes a core, the threads wait less for each other.
-        options.add_session_config_entry("session.dynamic_block_base", "4")
-        if profile is not None:
-            # The profile of the warm-up is the only record of where each node ran; end_profiling() turns it off.
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
-        if isinstance(network, bytes):  # weights in a file of their own are looked for beside the network
-            options.add_session_config_entry(
-                "session.model_external_initializers_file_folder_path", str(self._path.parent)
-            )
-        providers: list[Any] = [PROVIDERS["cpu"]]
-        if device == "cuda":
-            providers.insert(0, PROVIDERS["cuda"])
-        elif device == "tensorrt":
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sage_fusion_ros" / "tensorrt"
-            # By the file's hash: an engine built of another model must never be taken.
-            cache = cache / (self._card.sha256 if self._card else sha256_of(self._path))[:16]
-            cache.mkdir(parents=True, exist_ok=True)
-            trt = {
-                "trt_engine_cache_enable": True,
-                "trt_engine_cache_path": str(cache),
-                "trt_timing_cache_enable": True,
-                "trt_fp16_enable": self._options.precision == "fp16",
-                "trt_bf16_enable": self._options.precision == "bf16",
-            }
-            providers[:0] = [(PROVIDERS["tensorrt"], trt), PROVIDERS["cuda"]]
-        try:
-            return self._ort.InferenceSession(network, options, providers=providers)
-        except Exception as error:  # onnxruntime's errors have no common public base
-            if device == "cpu":
-                raise ModelError(f"model file {self._path} can't be loaded as a network: {error}") from error
-            raise EngineError(f"engine.device is '{device}', which failed to start: {error}") from error
 
 
 def _port(declared: Any) -> Port:
