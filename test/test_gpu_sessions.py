@@ -6,11 +6,14 @@ import ctypes
 import json
 import types
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from mock_models import make_model
+from mock_perception import make_perception
 
+from sage_fusion_ros.cli import main as cli
 from sage_fusion_ros.engines import engine_cache, onnx_binding, onnx_engine
 from sage_fusion_ros.engines.engine_cache import EngineKey, gpu_identity, is_built, tensorrt_version
 from sage_fusion_ros.engines.load import load_engine
@@ -212,3 +215,45 @@ def test_tensorrt_is_asked_for_its_version(monkeypatch):
         engine_cache.ctypes, "CDLL", lambda name: types.SimpleNamespace(getInferLibVersion=lambda: 100300)
     )
     assert tensorrt_version() == "100300"
+
+
+def build(*arguments):
+    return cli.main(["models", "build", *map(str, arguments)])
+
+
+def test_engines_are_built_beforehand_and_found_again(gpu, tmp_path, capsys):
+    real = gpu.InferenceSession
+
+    def start(network, options, providers):
+        if not isinstance(providers[0], str):
+            (Path(providers[0][1]["trt_engine_cache_path"]) / "graph.engine").touch()
+        return real(network, options, providers)
+
+    gpu.InferenceSession = start
+    models = [make_model(tmp_path / "m"), make_perception(tmp_path / "p", input_side=0)]
+    for how in ("built in", "was there, loaded in"):
+        assert build(*models, "--size", "64x32", "32x64", "--precision", "fp16") == 0
+        told = capsys.readouterr().out
+        for model in models:
+            for size in ("64x32", "32x64"):
+                assert f"{model} {size} fp16: {how}" in told
+        assert str(tmp_path / "cache") in told
+
+
+def test_a_model_that_the_node_does_not_run_is_not_built(gpu, tmp_path, capsys):
+    assert build(make_model(tmp_path / "m", card_task="exposure_fusion")) != 0
+    assert "is for the task 'exposure_fusion', which the node does not run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["sage_fast", "--size", "640"], "--size is '640'; expected WxH"),
+        (["sage_fast", "--size", "0x480"], "--size is '0x480'"),
+        (["nope"], "no model named 'nope'"),
+        (["sage_fast"], "engine.device is 'tensorrt', but this onnxruntime"),
+    ],
+)
+def test_what_can_not_be_built_is_told(capsys, arguments, text):
+    assert build(*arguments) != 0
+    assert text in capsys.readouterr().err
