@@ -202,14 +202,14 @@ def _wait(children: Sequence[Child], signals: Signals, limit_s: float) -> None:
 
 def _answer(child: Child, limit_s: float) -> Result:
     if child.exit_code is None:
-        return {"refused": "time", "reason": f"had not ended after {limit_s:g} s; its last lines: {child.tail(3)}"}
+        return {"refused": "time", "reason": f"had not ended after {limit_s:g} s; its last line: {child.tail(1)}"}
     for line in reversed(child.log.read_text(encoding="utf-8", errors="replace").splitlines()):
         if line.startswith("{"):
             try:
                 return dict(json.loads(line))
             except ValueError:
                 continue
-    return {"refused": "crash", "reason": f"ended with code {child.exit_code}; its last lines: {child.tail(3)}"}
+    return {"refused": "crash", "reason": f"ended with code {child.exit_code}; its last line: {child.tail(1)}"}
 
 
 def _plan(how: How, model: str, perception: str, stills: Path, rate_hz: float) -> RunPlan:
