@@ -19,7 +19,7 @@ VERBS = {
     "bench": ("bench", "time models, or the node against a bare loop"),
     "train": ("train", "train a fusion model (needs the extra 'train')"),
     "masks": ("masks", "find the masks of a semantic prior ahead of training (needs the extra 'train')"),
-    "models": ("models", "list the models at hand, or import the published SAGE student (needs the extra 'train')"),
+    "models": ("models", "list the models at hand; int8 files and the published SAGE student (need the extra 'train')"),
     "export": ("export", "turn a training checkpoint into a model folder (needs the extra 'train')"),
 }
 

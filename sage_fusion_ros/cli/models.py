@@ -1,4 +1,4 @@
-"""sage-fusion models: lists the models at hand, and makes one from the published SAGE student's checkpoint."""
+"""sage-fusion models: lists the models at hand, makes int8 files and GPU engines of them, imports the published one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from pathlib import Path
 
+from sage_fusion_ros.cli import models_build, models_quantise
 from sage_fusion_ros.engines.models import FoundModel, survey_models
 
 LICENCE_WIDTH = 44
@@ -43,6 +44,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="DIR",
         help="model folder; an earlier import is replaced, anything else is not (default: %(default)s)",
     )
+    models_quantise.add_parser(actions)
+    models_build.add_parser(actions)
     return parser
 
 
@@ -50,6 +53,10 @@ def run(args: argparse.Namespace) -> int:
     """Does what was asked for; 0 on success."""
     if args.action == "import-sage":
         return _import(args.checkpoint, args.output)
+    if args.action == models_quantise.ACTION:
+        return models_quantise.run(args)
+    if args.action == models_build.ACTION:
+        return models_build.run(args)
     for line in table(survey_models(args.models_path)):
         print(line)
     return 0
