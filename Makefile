@@ -9,6 +9,10 @@ ROS_WHEELS ?= kilted
 # How long a soak lasts, and where its results go.
 MINUTES ?= 60
 SOAK_OUTPUT ?= soak_output
+# Where the bench's report goes, the official student's checkpoint or folder, and more arguments, such as --quick.
+BENCH_OUTPUT ?= bench_output
+OFFICIAL ?=
+BENCH ?=
 # Up to which case fuzzing goes, and where what was done is kept.
 CASES ?= 10000000
 FUZZ_OUTPUT ?= fuzz_output
@@ -30,12 +34,14 @@ BIN := $(VENV)/bin
 MADE := $(VENV)/.made-with-$(subst /,-,$(PYTHON))
 DEMO_EXTRAS := $(ROS),cpu,bags,report
 TEST_EXTRAS := $(DEMO_EXTRAS),openvino,cluster,train,sam,evaluate,test
+BENCH_EXTRAS := $(DEMO_EXTRAS),openvino,train
 LINT_EXTRAS := $(DEMO_EXTRAS),lint
 # One stamp for each set of dependencies; written only after pip has finished.
 DEMO := $(VENV)/.installed-demo
 TEST := $(VENV)/.installed-test
 LINT := $(VENV)/.installed-lint
 FUZZ := $(VENV)/.installed-fuzz
+BENCH_READY := $(VENV)/.installed-bench
 # The message packages that have no wheels are compiled; folders count, for files that went away.
 DEMO_MESSAGES := $(VENV)/.compiled-demo
 TEST_MESSAGES := $(VENV)/.compiled-test
@@ -46,13 +52,14 @@ unexport COLCON_PREFIX_PATH COLCON_CURRENT_PREFIX RMW_IMPLEMENTATION ROS_DISTRO 
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long lint soak faults fuzz clean distclean
+.PHONY: help demo test test-long lint bench soak faults fuzz clean distclean
 
 help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
 	@echo "make test                 run the tests"
 	@echo "make lint                 check style, types and the layers of the package"
 	@echo "make test-long            the tests that take over a minute: every fault of the table, a short soak"
+	@echo "make bench [OFFICIAL=checkpoints.pt] [BENCH=--quick]   time everything; report in $(BENCH_OUTPUT)/"
 	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
 	@echo "make faults               inject every fault and write docs/faults.md"
 	@echo "make fuzz [CASES=10000000]   hostile images, model cards and calibration files; goes on where it stopped"
@@ -77,6 +84,10 @@ lint: $(LINT)
 	@git ls-files -z '*.py' | xargs -0 wc -l | awk '$$1 > 400 && $$2 != "total" \
 	    { print $$2 ": " $$1 " lines; a file holds at most 400"; long = 1 } END { exit long }'
 	@! git grep -nIE '(^|[^[:alnum:]_.])/(work|root|home/[a-z]+|tmp)/' || { echo "a path of one machine"; exit 1; }
+
+# Goes on where an earlier one was interrupted. Nothing else should run meanwhile.
+bench: $(BENCH_READY) $(DEMO_MESSAGES)
+	@$(BIN)/python tools/bench --output "$(BENCH_OUTPUT)" $(if $(OFFICIAL),--official "$(OFFICIAL)") $(BENCH)
 
 soak: $(DEMO_MESSAGES)
 	@$(BIN)/python tools/soak --minutes $(MINUTES) --output "$(SOAK_OUTPUT)"
@@ -113,6 +124,9 @@ $(TEST): $(DEMO)
 $(LINT): $(DEMO)
 	$(call install,$(LINT_EXTRAS))
 
+$(BENCH_READY): $(DEMO)
+	$(call install,$(BENCH_EXTRAS))
+
 $(FUZZ): $(DEMO)
 	$(call install,fuzz)
 
@@ -130,8 +144,8 @@ $(TEST_MESSAGES): $(TEST) $(DEMO_MESSAGES) $(shell find test/interfaces)
 
 # What training has left in runs/ stays: it is not made again in a minute.
 clean:
-	rm -rf build install log dist demo_output soak_output fuzz_output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
-	    .import_linter_cache
+	rm -rf build install log dist demo_output soak_output bench_output fuzz_output *.egg-info .pytest_cache \
+	    .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find sage_fusion_ros test launch tools -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
