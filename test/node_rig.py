@@ -121,7 +121,7 @@ class NodeRig:
 
     def _on_diagnostics(self, message):
         for status in message.status:
-            part = status.name.split(": ")[1]
+            part = status.name.partition(": ")[2]
             self.statuses[part] = (status, {pair.key: pair.value for pair in status.values})
 
     def wait(self, condition, what, seconds=30):

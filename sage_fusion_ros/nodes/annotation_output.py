@@ -26,8 +26,8 @@ class AnnotationsTopic(Topic):
     stage = "annotations"
     needs = Wants(fused=False, detections=True)
 
-    def __init__(self, node: Node, messages: ModuleType, qos: QoSProfile) -> None:
-        super().__init__(node, messages.ImageAnnotations, qos)
+    def __init__(self, node: Node, messages: ModuleType, qos: QoSProfile, root: str = "~") -> None:
+        super().__init__(node, messages.ImageAnnotations, qos, root)
         self._messages = messages
 
     def fill(self, result: FusionResult, header: Header) -> Any:

@@ -113,9 +113,15 @@ class ObjectsTopic(Topic):
     needs = Wants(fused=False, detections=True)
 
     def __init__(
-        self, node: Node, tier4: ModuleType, autoware: ModuleType, qos: QoSProfile, maps: AutowareMaps
+        self,
+        node: Node,
+        tier4: ModuleType,
+        autoware: ModuleType,
+        qos: QoSProfile,
+        maps: AutowareMaps,
+        root: str = "~",
     ) -> None:
-        super().__init__(node, tier4.DetectedObjectsWithFeature, qos)
+        super().__init__(node, tier4.DetectedObjectsWithFeature, qos, root)
         self._tier4 = tier4
         self._autoware = autoware
         self._maps = maps
@@ -177,8 +183,8 @@ class MaskRunsTopic(Topic):
     stage = "mask_rle"
     needs = Wants(fused=False, mask=True)
 
-    def __init__(self, node: Node, qos: QoSProfile, maps: AutowareMaps) -> None:
-        super().__init__(node, Image, qos)
+    def __init__(self, node: Node, qos: QoSProfile, maps: AutowareMaps, root: str = "~") -> None:
+        super().__init__(node, Image, qos, root)
         self._maps = maps
 
     def fill(self, result: FusionResult, header: Header) -> Image:

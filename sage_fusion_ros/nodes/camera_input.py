@@ -59,19 +59,27 @@ class CameraInput:
         qos: Profile of the image subscription, without overrides.
         offer: Called with camera, stamp in nanoseconds and message for each image that passed the first check; must
             return at once.
+        root: Where the topics lie: "~", or "~/front" for a pair with a name.
 
     Raises:
         ParameterError: An override is no QoS.
     """
 
     def __init__(
-        self, node: Node, reader: Node, camera: str, transport: str, qos: QoSProfile, offer: Callable[..., None]
+        self,
+        node: Node,
+        reader: Node,
+        camera: str,
+        transport: str,
+        qos: QoSProfile,
+        offer: Callable[..., None],
+        root: str = "~",
     ) -> None:
         self.camera = camera
-        self.topic = node.resolve_topic_name(image_topic(node.resolve_topic_name(f"~/input/{camera}"), transport))
+        self.topic = node.resolve_topic_name(image_topic(node.resolve_topic_name(f"{root}/input/{camera}"), transport))
         self.qos = overridden(node, self.topic, "subscription", qos)
         self._transport = transport
-        self.info_topic = node.resolve_topic_name(f"~/input/{camera}_camera_info")
+        self.info_topic = node.resolve_topic_name(f"{root}/input/{camera}_camera_info")
         self.health = CameraHealth(RateMeter())
         self.camera_info: CameraInfo | None = None
         self._node = node
@@ -215,10 +223,19 @@ class CameraInputs:
     node can be in one executor only; so the images get a second node, named after the first.
     """
 
-    def __init__(self, node: Node, transports: Mapping[str, str], qos: QoSProfile, offer: Callable[..., None]) -> None:
-        self._side = SideNode(node, "inputs")
+    def __init__(
+        self,
+        node: Node,
+        transports: Mapping[str, str],
+        qos: QoSProfile,
+        offer: Callable[..., None],
+        pair: str = "",
+    ) -> None:
+        self._side = SideNode(node, f"{pair}_inputs" if pair else "inputs")
+        root = f"~/{pair}" if pair else "~"
         self.cameras = {
-            camera: CameraInput(node, self._side.node, camera, transports[camera], qos, offer) for camera in CAMERAS
+            camera: CameraInput(node, self._side.node, camera, transports[camera], qos, offer, root)
+            for camera in CAMERAS
         }
         self._side.start()
 

@@ -29,8 +29,8 @@ class DetectionsTopic(Topic):
 
     by_name = True
 
-    def __init__(self, node: Node, messages: ModuleType, qos: QoSProfile) -> None:
-        super().__init__(node, messages.Detection2DArray, qos)
+    def __init__(self, node: Node, messages: ModuleType, qos: QoSProfile, root: str = "~") -> None:
+        super().__init__(node, messages.Detection2DArray, qos, root)
         self._messages = messages
 
     def fill(self, result: FusionResult, header: Header) -> Any:

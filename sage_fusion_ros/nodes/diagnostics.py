@@ -9,7 +9,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from sage_fusion_ros.engines.base import EngineInfo
-from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput, CameraInputs
+from sage_fusion_ros.nodes.camera_input import FUTURE_NS, CameraInput
 from sage_fusion_ros.nodes.models import Models
 from sage_fusion_ros.nodes.outputs import Outputs
 from sage_fusion_ros.nodes.qos import describe
@@ -161,39 +161,18 @@ def outputs_status(node_name: str, outputs: Outputs) -> DiagnosticStatus:
     return status(node_name, "outputs", WARN if texts else OK, "; ".join(texts) or "publishing", values)
 
 
-def node_statuses(
-    node_name: str,
-    values: Mapping[str, Any],
-    models: Models | None,
-    problem: str,
-    inputs: CameraInputs | None,
-    worker: FusionWorker | None,
-    outputs: Outputs | None,
-    active_s: float,
-) -> list[DiagnosticStatus]:
-    """All statuses of the node, of those of its parts that there are.
+def models_status(node_name: str, values: Mapping[str, Any], models: Models | None, problem: str) -> DiagnosticStatus:
+    """Where the models run; those that the parameters name while none are loaded.
 
     Args:
         node_name: The node.
         values: Its parameters.
         models: The models that serve.
         problem: Why there are none, or empty.
-        inputs: The cameras.
-        worker: The worker thread.
-        outputs: The publishers.
-        active_s: Seconds since the node became active.
     """
-    model = models.fuser.card.name if models else values["fusion.model"]
-    info = models.fuser.engine.info if models else None
-    statuses = [engine_status(node_name, model, info, models.perception_infos if models else {}, problem)]
-    if inputs is not None:
-        stale_ms = values["diagnostics.stale_ms"]
-        statuses += [input_status(node_name, camera, stale_ms) for camera in inputs.cameras.values()]
-    if worker is not None and outputs is not None:
-        statuses.append(pairing_status(node_name, worker, active_s))
-        statuses.append(timing_status(node_name, worker, outputs.latency_ms))
-        statuses.append(outputs_status(node_name, outputs))
-    return statuses
+    if models is None:
+        return engine_status(node_name, values["fusion.model"], None, {}, problem)
+    return engine_status(node_name, models.fuser.card.name, models.fuser.engine.info, models.perception_infos, problem)
 
 
 def array(stamp: Any, statuses: list[DiagnosticStatus]) -> DiagnosticArray:

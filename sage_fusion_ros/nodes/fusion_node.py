@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import traceback
 from typing import Any
 
@@ -18,25 +17,17 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from sage_fusion_ros.errors import ParameterError, SageFusionError
 from sage_fusion_ros.nodes import diagnostics
 from sage_fusion_ros.nodes.autoware_outputs import AutowareMaps, read_maps
-from sage_fusion_ros.nodes.camera_input import CameraInputs
-from sage_fusion_ros.nodes.degraded_parameters import degraded_settings
 from sage_fusion_ros.nodes.messages import missing_text, optional_messages
 from sage_fusion_ros.nodes.models import ModelLoader, Models, differs
-from sage_fusion_ros.nodes.outputs import Classes, Outputs
+from sage_fusion_ros.nodes.outputs import Classes
+from sage_fusion_ros.nodes.pair_server import PairServer
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
 from sage_fusion_ros.nodes.process import run_node
 from sage_fusion_ros.nodes.qos import OVERRIDES, check_overrides, profile, unused_overrides
-from sage_fusion_ros.nodes.registration import PERIOD_S, Registration
-from sage_fusion_ros.nodes.settings import check_together, pairing_settings, pipeline_settings, thermal_settings
-from sage_fusion_ros.nodes.stock_pairing import StockPairing
+from sage_fusion_ros.nodes.registration import PERIOD_S
+from sage_fusion_ros.nodes.settings import check_together, pair_names
 from sage_fusion_ros.nodes.transitions import answer_refused_transitions, told
-from sage_fusion_ros.nodes.watch import Watch
-from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline
-from sage_fusion_ros.pipeline.pairing import CAMERAS, Pairing
-from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
-from sage_fusion_ros.pipeline.worker import FusionWorker
 
-SILENCE_S = 5.0  # so long after activation a camera that has never sent is told in the log
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -53,15 +44,9 @@ class FusionNode(LifecycleNode):
         self._loader = ModelLoader(lambda text: self.get_logger().info(text))
         self._models: Models | None = None
         self._change_lock = threading.Lock()  # what serves changes as a whole
-        self._pipeline: FusionPipeline | None = None
-        self._outputs: Outputs | None = None
-        self._worker: FusionWorker | None = None
-        self._watch: Watch | None = None
-        self._inputs: CameraInputs | None = None
+        self._servers: list[PairServer] = []  # one for each pair of cameras; none while unconfigured
         self._maps: AutowareMaps | None = None
-        self._registration: Registration | None = None
         self._problem = ""
-        self._active_since = 0.0
         super().__init__("fusion_node", automatically_declare_parameters_from_overrides=True, **kwargs)
         answer_refused_transitions(self)
         self._values = FUSION_PARAMETERS.declare(self)
@@ -99,6 +84,7 @@ class FusionNode(LifecycleNode):
             with self._loader.alone():  # models that change meanwhile would not be those that serve
                 self._configure()
         except SageFusionError as error:
+            self._release()
             self._problem = str(error)
             self.get_logger().error(f"configure failed: {error}")
             return FAILURE
@@ -107,58 +93,36 @@ class FusionNode(LifecycleNode):
 
     def _configure(self) -> None:
         values = self._values
-        self._make_pairing()  # fails here, and not in activate, where the method is not installed
         check_overrides(self)
         messages = optional_messages()
         if missing := missing_text(messages):
             self.get_logger().info(missing, once=True)
         self._maps = read_maps(messages, values["output.autoware_labels"], values["output.autoware_mask"])
-        registration = Registration(self, values)
+        servers = [PairServer(self, name, values) for name in pair_names(values)]
         models = self._loader.load(values, self._camera_size(), self._check_classes)
-        qos = profile(values["qos.output.reliability"], values["qos.output.depth"])
-        outputs = Outputs(self, qos, messages, self._maps)
         with self._change_lock:
+            self._servers, self._models = servers, models  # so that a failure from here on frees them
             values = self._values  # the live ones may have changed while the models were loaded
-            outputs.configure(models.classes, values)
-            registration.adjust(values)
-            self._registration = registration
-            self._pipeline = FusionPipeline(
-                models.fuser,
-                ThermalNormaliser(thermal_settings(values)),
-                registrar=registration.registrar,
-                perceiver=models.perceiver,
-                **pipeline_settings(values),
-            )
-            self._outputs, self._models = outputs, models
+            for server in servers:
+                server.advertise(messages, self._maps, values)
+                server.serve(models, values)
 
     @told
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Starts the worker and subscribes."""
-        with self._change_lock:  # a change of models that comes now finds the worker, or has given it its pipeline
-            values = self._values
-            self._worker = FusionWorker(
-                self._make_pairing(),
-                self._pipeline,
-                self._outputs,
-                values["rate.max_hz"],
-                degraded_settings(values),
-            )
-        self._watch = Watch(self, self._worker)
-        self._worker.start()
-        qos = profile(values["qos.input.reliability"], values["qos.input.depth"])
-        transports = {camera: values[f"image_transport.{camera}"] for camera in CAMERAS}
-        self._inputs = CameraInputs(self, transports, qos, self._watch.offer)
-        self._outputs.inputs = cameras = self._inputs.cameras
-        self._active_since = time.monotonic()
-        for name in unused_overrides(self, [camera.topic for camera in cameras.values()]):
+        """Starts the workers and subscribes."""
+        with self._change_lock:  # a change of models that comes now finds the workers, or has given them their pipeline
+            for server in self._servers:
+                server.start(self._values)
+        topics = [topic for server in self._servers for topic in server.topics()]
+        for name in unused_overrides(self, topics):
             self.get_logger().warning(f"parameter {name} is for no topic of this node, whose topics are full names")
-        self.get_logger().info(f"active: fusing {cameras['rgb'].topic} with {cameras['thermal'].topic}")
         return SUCCESS
 
     @told
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Ends the subscriptions and the worker; the models stay loaded."""
-        self._stop_streaming()
+        """Ends the subscriptions and the workers; the models stay loaded."""
+        for server in self._servers:
+            server.stop()
         return SUCCESS
 
     @told
@@ -194,41 +158,25 @@ class FusionNode(LifecycleNode):
         if self._maps is not None:
             self._maps.check(classes.mask, classes.detections)
 
-    def _make_pairing(self) -> Pairing | StockPairing:
-        method = {"nearest": Pairing, "message_filters": StockPairing}[self._values["pairing.method"]]
-        return method(pairing_settings(self._values))
-
     def _camera_size(self) -> tuple[int, int]:
-        """Height and width to warm up with: that of the last pair fused, not what a message claims."""
-        worker = self._worker
-        return worker.size if worker is not None and worker.size is not None else (480, 640)
-
-    def _stop_streaming(self) -> None:
-        if self._inputs is not None:
-            self._inputs.close()
-            self._inputs = None
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = self._watch = None
+        """Height and width to warm up with: the largest of the pairs that were fused last."""
+        return max((server.size for server in self._servers if server.size is not None), default=(480, 640))
 
     def _release(self) -> None:
-        self._stop_streaming()
+        for server in self._servers:
+            server.stop()  # outside the lock: a worker may have a pair in work
         with self._change_lock:
-            if self._outputs is not None:
-                self._outputs.close()
-                self._outputs = None
+            for server in self._servers:
+                server.close()
+            self._servers = []
             if self._models is not None:
                 self._models.close()
-                self._models = self._pipeline = None
-            if self._registration is not None:
-                self._registration.close()
-                self._registration = None
+                self._models = None
 
     def _refresh_registration(self) -> None:
         with self._change_lock:
-            inputs, registration = self._inputs, self._registration
-            if inputs is not None and registration is not None:
-                registration.refresh(inputs.cameras)
+            for server in self._servers:
+                server.refresh_registration()
 
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Checks a change, then makes it real; a change refused leaves everything as it was."""
@@ -281,43 +229,14 @@ class FusionNode(LifecycleNode):
                 if models is not None:  # the node was cleaned up or shut down during the load
                     models.close()
                 return
-            models = models or self._models
-            self._outputs.configure(models.classes, new)
-            normaliser = self._pipeline.normaliser
-            normaliser.settings = thermal_settings(new)
-            # The worker takes the new pipeline with its next pair. Old models are freed when it lets go of them, which
-            # may be in the middle of a pair.
-            self._models = models
-            self._registration.adjust(new)
-            self._pipeline = FusionPipeline(
-                models.fuser,
-                normaliser,
-                registrar=self._registration.registrar,
-                perceiver=models.perceiver,
-                **pipeline_settings(new),
-            )
-            if self._worker is not None:
-                self._worker.pipeline = self._pipeline
-                with self._worker.lock:
-                    self._worker.pairing.settings = pairing_settings(new)
-                    self._worker.adjust(degraded_settings(new))
-                    self._worker.limiter.max_hz = new["rate.max_hz"]
+            self._models = models or self._models
+            for server in self._servers:
+                server.serve(self._models, new)
 
     def _publish_diagnostics(self) -> None:
-        active_s = time.monotonic() - self._active_since
-        if (inputs := self._inputs) is not None and (outputs := self._outputs) is not None:
-            for camera in inputs.cameras.values():
-                camera.tell_connection(active_s < SILENCE_S)
-            for mismatches in outputs.mismatches:
-                mismatches.tell()
-        parts = (inputs, self._worker, self._outputs)
-        statuses = diagnostics.node_statuses(
-            self.get_name(), self._values, self._models, self._problem, *parts, active_s
-        )
-        if (watch := self._watch) is not None and inputs is not None:
-            statuses += watch.statuses(self._values, inputs.cameras)
-        if (registration := self._registration) is not None:
-            statuses.append(registration.status(self.get_name()))
+        statuses = [diagnostics.models_status(self.get_name(), self._values, self._models, self._problem)]
+        for server in self._servers:
+            statuses += server.statuses(self._values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), statuses))
 
 

@@ -32,8 +32,8 @@ class ImageTopic(Topic):
 
     lossless = False
 
-    def __init__(self, node: Node, qos: QoSProfile) -> None:
-        super().__init__(node, Image, qos)
+    def __init__(self, node: Node, qos: QoSProfile, root: str = "~") -> None:
+        super().__init__(node, Image, qos, root)
         self.packing = Packing()
         self._packed = self._advertise(CompressedImage, f"{node.resolve_topic_name(self.name)}/compressed", qos)
 

@@ -36,6 +36,10 @@ class Models:
         found = self.perceiver
         return dict(zip(found.names, found.infos, strict=True)) if found is not None else {}
 
+    def sharing(self) -> tuple[Fuser, Perceiver | None]:
+        """Both for the thread of one pair of cameras, with buffers of its own."""
+        return self.fuser.sharing(), self.perceiver and self.perceiver.sharing()
+
     def close(self) -> None:
         """Frees both."""
         self.fuser.close()

@@ -62,41 +62,52 @@ class Outputs:
         qos: Profile of the outputs.
         messages: The optional message modules that are installed, by package; see optional_messages.
         maps: What our classes are to Autoware; None where its messages are not installed.
+        root: Where the topics lie: "~", or "~/front" for a pair with a name.
     """
 
-    def __init__(self, node: Node, qos: QoSProfile, messages: dict[str, ModuleType], maps: AutowareMaps | None) -> None:
+    def __init__(
+        self,
+        node: Node,
+        qos: QoSProfile,
+        messages: dict[str, ModuleType],
+        maps: AutowareMaps | None,
+        root: str = "~",
+    ) -> None:
         self.latency_ms = Rolling()
         self.inputs: dict[str, CameraInput] = {}
         self._node = node
         self._classes = Classes()
-        self._overlay = OverlayTopic(node, qos)
+        self._root = root
+        self._overlay = OverlayTopic(node, qos, root)
+        self._mask = MaskTopic(node, qos, root)
         self._topics: list[Topic] = [
-            FusedTopic(node, qos),
-            MaskTopic(node, qos),
-            ThermalValidTopic(node, qos),
+            FusedTopic(node, qos, root),
+            self._mask,
+            ThermalValidTopic(node, qos, root),
             self._overlay,
         ]
         self._detections: DetectionsTopic | None = None
         self._label_infos: dict[str, LabelInfoTopic] = {}
         if vision := messages.get("vision_msgs"):
-            self._detections = DetectionsTopic(node, vision, qos)
+            self._detections = DetectionsTopic(node, vision, qos, root)
             self._topics.append(self._detections)
-            for topic in (MaskTopic.name, DetectionsTopic.name):
-                self._label_infos[topic] = LabelInfoTopic(node, vision, topic)
+            for topic in (self._mask, self._detections):
+                self._label_infos[topic.name] = LabelInfoTopic(node, vision, topic.name)
         if foxglove := messages.get("foxglove_msgs"):
-            self._topics.append(AnnotationsTopic(node, foxglove, qos))
+            self._topics.append(AnnotationsTopic(node, foxglove, qos, root))
         if maps is not None:
             tier4, autoware = messages["tier4_perception_msgs"], messages["autoware_perception_msgs"]
-            self._topics += [ObjectsTopic(node, tier4, autoware, qos, maps), MaskRunsTopic(node, qos, maps)]
+            self._topics += [ObjectsTopic(node, tier4, autoware, qos, maps, root), MaskRunsTopic(node, qos, maps, root)]
         self._heard: list[Topic] = []
         own = Mismatches(node)
         self.mismatches = [own, *(topic.mismatches for topic in self._topics)]
-        self._camera_info = advertise(node, CameraInfo, "~/output/camera_info", qos, own)
+        self._camera_info = advertise(node, CameraInfo, f"{root}/output/camera_info", qos, own)
         debug = profile("reliable", 10)
         self._floats = {
-            name: node.create_publisher(Float64Stamped or Float64, f"~/debug/{name}", debug) for name in DEBUG_FLOATS
+            name: node.create_publisher(Float64Stamped or Float64, f"{root}/debug/{name}", debug)
+            for name in DEBUG_FLOATS
         }
-        self._pair_stamps = node.create_publisher(TimeReference, "~/debug/pair_stamps", debug)
+        self._pair_stamps = node.create_publisher(TimeReference, f"{root}/debug/pair_stamps", debug)
         self._last_published_ns: int | None = None
         self._told_size = False
 
@@ -109,7 +120,7 @@ class Outputs:
 
     def heard(self) -> list[str]:
         """Names of the topics that the newest pair went out on."""
-        return [topic.name.removeprefix("~/output/") for topic in self._heard]
+        return [topic.name.removeprefix(f"{self._root}/output/") for topic in self._heard]
 
     def configure(self, classes: Classes, values: dict[str, Any]) -> None:
         """Takes over what may change while running; says what the class numbers mean where that is new.
@@ -127,9 +138,9 @@ class Outputs:
                 topic.packing = packing
         if self._detections is not None:
             self._detections.by_name = values["detection.class_id"] == "name"
-            self._label_infos[MaskTopic.name].announce(classes.mask)
+            self._label_infos[self._mask.name].announce(classes.mask)
             threshold = values["detection.score_threshold"]
-            self._label_infos[DetectionsTopic.name].announce(classes.detections, threshold)
+            self._label_infos[self._detections.name].announce(classes.detections, threshold)
 
     def wants(self) -> Wants:
         """What the topics need that somebody listens to now, of what the models can give."""
@@ -173,10 +184,13 @@ class Outputs:
             if not self._told_size:
                 self._told_size = True
                 size = "x".join(str(side) for side in image_size(info))
-                self._node.get_logger().warning(
-                    f"the {camera} camera's CameraInfo is for {size}, its images are {width}x{height}: "
+                what_to_do = (
                     "~/output/camera_info stays silent; "
                     f"remap ~/input/{camera}_camera_info to the topic of the same image"
+                )
+                self._node.get_logger().warning(
+                    f"the {camera} camera's CameraInfo is for {size}, its images are {width}x{height}: "
+                    + what_to_do.replace("~", self._root)
                 )
             return
         info = copy.copy(info)

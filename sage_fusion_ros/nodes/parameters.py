@@ -83,6 +83,11 @@ FUSION_PARAMETERS = ParameterTable(
         choices=("auto", *SEGMENTATION_LAYOUTS),
         live=True,
     ),
+    Spec(
+        "pairs",
+        [""],
+        "Names of several pairs of cameras that share the models, each with topics below ~/<name>/; empty: one pair.",
+    ),
     Spec("models.path", [""], "Folders searched for models before the package's own."),
     Spec("engine.name", "onnxruntime", "Library that runs the models.", choices=ENGINES),
     Spec(

@@ -24,21 +24,24 @@ PERIOD_S = 0.5  # how often CameraInfo and TF are looked at while method is cali
 
 
 class Registration:
-    """The registration of one node, from configure to cleanup.
+    """The registration of one pair of cameras, from configure to cleanup.
 
     Args:
-        node: Whose log, TF and name it uses.
-        values: Its parameters.
+        node: Whose TF it uses.
+        values: Its parameters; {pair} in the file's name stands for the pair's.
+        pair: The pair's name, or empty.
+        log: Where it says what it waits for.
 
     Raises:
         CalibrationError: The file can't be used, or is not given though the method needs it.
     """
 
-    def __init__(self, node: Node, values: Mapping[str, Any]) -> None:
+    def __init__(self, node: Node, values: Mapping[str, Any], pair: str, log: Any) -> None:
         self.method: str = values["registration.method"]
-        self.file = str(values["registration.file"])
+        self.file = str(values["registration.file"]).replace("{pair}", pair)
         self.registrar: Registrar | None = None
         self._node = node
+        self._log = log
         self._rectified: str = values["registration.rectified"]
         self._distance_m = float(values["registration.plane_distance_m"])
         self._calibration = self._read()
@@ -68,13 +71,13 @@ class Registration:
             if known != self._known:
                 self.registrar.use(PlaneMap(*known))
                 self._known, self._told = known, ""
-                self._node.get_logger().info(f"registration: calibrated, the scene at {self._distance_m:g} m")
+                self._log.info(f"registration: calibrated, the scene at {self._distance_m:g} m")
         except CalibrationError as error:
             self._known = ()
             self.registrar.use(None, str(error))
             if str(error) != self._told:
                 self._told = str(error)
-                self._node.get_logger().warning(f"registration waits: {error}")
+                self._log.warning(f"registration waits: {error}")
 
     def close(self) -> None:
         """Stops listening to TF."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sage_fusion_ros.errors import ParameterError
@@ -9,6 +10,8 @@ from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.perceive import PerceptionChoice
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
+
+RESERVED = ("input", "output", "debug")  # a pair of this name would have the topics of a node without names
 
 
 def pairing_settings(values: dict[str, Any]) -> PairingSettings:
@@ -40,6 +43,7 @@ def check_together(values: dict[str, Any]) -> None:
     try:
         thermal_settings(values)
         pairing_settings(values)
+        pair_names(values)
     except ValueError as error:
         raise ParameterError(f"the parameters contradict each other: {error}") from error
 
@@ -67,8 +71,27 @@ def perception_choice(values: dict[str, Any]) -> PerceptionChoice:
     return PerceptionChoice(perception_model=values["perception.model"], **part("detection"), **part("segmentation"))
 
 
+def pair_names(values: dict[str, Any]) -> list[str]:
+    """Names of the pairs of cameras; one empty name where there is a single pair without.
+
+    Raises:
+        ParameterError: A name comes twice, or can't be a part of a topic's name of its own.
+    """
+    names = [name for name in values["pairs"] if name] or [""]
+    for index, name in enumerate(names):
+        if name and (not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in RESERVED):
+            raise ParameterError(
+                f"pairs has the name '{name}'; expected letters, digits and _, a letter first, and none of "
+                f"{', '.join(RESERVED)}"
+            )
+        if name in names[:index]:
+            raise ParameterError(f"pairs has the name '{name}' twice")
+    return names
+
+
 def network_options(values: dict[str, Any]) -> NetworkOptions:
     """Where models are looked for, and how they run."""
     prefix = "engine."
     engine = {name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)}
-    return NetworkOptions(**engine, models_path=tuple(folder for folder in values["models.path"] if folder))
+    places = tuple(folder for folder in values["models.path"] if folder)
+    return NetworkOptions(**engine, models_path=places, pairs=len(pair_names(values)))

@@ -17,7 +17,7 @@ class Topic:
     """A publisher. Subclasses say what they need and fill the message; `needs`, `name` and `stage` are theirs.
 
     Attributes:
-        name: The topic's name.
+        name: The topic's name; of an instance, that below its root.
         stage: Name of its time in diagnostics.
         needs: What of a result it is filled from.
         mismatches: Subscriptions that do not fit in QoS.
@@ -27,8 +27,9 @@ class Topic:
     stage = ""
     needs = Wants(fused=False)
 
-    def __init__(self, node: Node, message_type: type, qos: QoSProfile) -> None:
+    def __init__(self, node: Node, message_type: type, qos: QoSProfile, root: str = "~") -> None:
         self._node = node
+        self.name = self.name.replace("~", root, 1)  # the topics of a pair with a name lie below it
         self.mismatches = Mismatches(node)
         self._publisher = self._advertise(message_type, self.name, qos)
 

@@ -28,10 +28,14 @@ class Watch:
     Args:
         node: The node: its clock, name and log.
         worker: Where the images go.
+        label: The first part of the statuses' names.
+        log: Where a camera that is lost is told.
     """
 
-    def __init__(self, node: Node, worker: FusionWorker) -> None:
+    def __init__(self, node: Node, worker: FusionWorker, label: str, log: Any) -> None:
         self._node = node
+        self._label = label
+        self._log = log
         self._worker = worker
         self._clocks = ClockWatch()
         self._told: set[str] = set()
@@ -75,17 +79,16 @@ class Watch:
             }
         shown |= {f"sent: {mode}": count for mode, count in worker.modes.items()}
         if not any(lost.values()):
-            return diagnostics.status(self._node.get_name(), "health", diagnostics.OK, "both cameras are well", shown)
+            return diagnostics.status(self._label, "health", diagnostics.OK, "both cameras are well", shown)
         level = diagnostics.ERROR if shown["goes_out"] == "nothing" else diagnostics.WARN
-        return diagnostics.status(self._node.get_name(), "health", level, _lost_text(lost, values), shown)
+        return diagnostics.status(self._label, "health", level, _lost_text(lost, values), shown)
 
     def _tell_lost(self, lost: Mapping[str, str], values: Mapping[str, Any]) -> None:
-        log = self._node.get_logger()
         for camera in CAMERAS:
             if lost[camera] and not self._lost[camera]:
-                log.warning(_lost_text(lost, values))
+                self._log.warning(_lost_text(lost, values))
             elif self._lost[camera] and not lost[camera]:
-                log.info(f"the {camera} camera is back")
+                self._log.info(f"the {camera} camera is back")
         self._lost = dict(lost)
 
     def _time(self, values: Mapping[str, Any], cameras: Mapping[str, CameraInput]) -> DiagnosticStatus:
@@ -121,14 +124,14 @@ class Watch:
                     f"thermal stamps lie {offset.ms:.1f} ms after RGB's, and pairing.thermal_offset_ms is {set_ms:g}"
                 )
         level = diagnostics.WARN if problems else diagnostics.OK
-        return diagnostics.status(self._node.get_name(), "time", level, "; ".join(problems) or shown["clock"], shown)
+        return diagnostics.status(self._label, "time", level, "; ".join(problems) or shown["clock"], shown)
 
     def _tell_jump(self, camera: str, event: str) -> None:
         """Says the first jump of each kind; the others are counted."""
         if event in self._told:
             return
         self._told.add(event)
-        self._node.get_logger().warning(f"the {camera} camera's stamps {_JUMPS[event]}; from now on only counted")
+        self._log.warning(f"the {camera} camera's stamps {_JUMPS[event]}; from now on only counted")
 
 
 def _goes_out(lost: Mapping[str, str], values: Mapping[str, Any]) -> str:
