@@ -74,6 +74,7 @@ def rows_of(names: Sequence[str], below: str, row_inches: float = ROW_INCHES) ->
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.tick_params(length=0)
     return figure, axes
 

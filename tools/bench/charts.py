@@ -40,6 +40,7 @@ def _networks(rows: list[Row], size: str) -> str:
     for i, (at, floor) in enumerate(floors):
         axes.plot([floor] * 2, [at - 0.4, at + 0.4], color=SECOND, linewidth=2.4, label="floor" if i == 0 else None)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return svg_of(figure, "networks")
 
@@ -58,6 +59,8 @@ def _growth(rows: list[Row], matrix: Matrix) -> str:
         values = [row["ns"][matrix.sizes[i]] for i in at]
         axes.plot(at, values, "o-", color=colour, label=f"{Path(model).name}, {row['config']}")
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xticks(range(len(matrix.sizes)), matrix.sizes)
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return svg_of(figure)
