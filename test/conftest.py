@@ -17,7 +17,7 @@ else:
 # In a virtual environment with ROS 2 from PyPI nothing is sourced, and the ament index needs a place to look in.
 os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 
-pytest_plugins = ["skip_guard", "workspace", "launch_rig"]
+pytest_plugins = ["skip_guard", "leftovers", "workspace", "launch_rig"]
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"

@@ -73,6 +73,9 @@ def check(words, names):
     words = without_settings(words)
     if not words or words[0] in AROUND:
         return
+    if words[0] == "fastdds":  # Fast DDS's own tool
+        need(words[1:] == ["shm", "clean"], f"no rule for '{' '.join(words)}'")
+        return
     need(words[0] == "ros2", f"no rule for '{words[0]}'")
     need(len(words) > 1, "ros2 without a command")
     if words[1] in ("launch", "run"):

@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
+from sage_fusion_ros.cli.shared_memory import remove_leftovers
+
 POLL_S = 0.05
 GRACE_S = 10.0
 TERM_S = 3.0
@@ -111,6 +113,7 @@ class Children:
         self._logs = logs
         self._environment = environment
         self._signals = signals
+        self._began = time.time()
         self.all: list[Child] = []
         """Every child started, in that order."""
 
@@ -121,6 +124,7 @@ class Children:
         self.stop(self.all)
         for child in self.all:
             child.send(signal.SIGKILL)  # what a child may have left in its group
+        remove_leftovers(since=self._began)
 
     def start(self, name: str, arguments: Sequence[str], *, may_end: bool = False) -> Child:
         """Starts a child; its output goes to <logs>/<name>.log. One that may end can do so with exit code 0."""
