@@ -53,14 +53,12 @@ def _growth(rows: list[Row], matrix: Matrix) -> str:
         best.setdefault(row["model"], row)
     if len(matrix.sizes) < 2 or not best:
         return ""
-    figure, axes = axes_of("ns a pixel, logarithmic", "image size")
+    figure, axes = axes_of(f"times that at {first}", "image size")
     for (model, row), colour in zip(best.items(), LINES, strict=False):
         at = [i for i, size in enumerate(matrix.sizes) if size in row["ns"]]
-        values = [row["ns"][matrix.sizes[i]] for i in at]
+        values = [row["over_first"][matrix.sizes[i]] for i in at]
         axes.plot(at, values, "o-", color=colour, label=f"{Path(model).name}, {row['config']}")
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set_ylim(bottom=0)
     axes.set_xticks(range(len(matrix.sizes)), matrix.sizes)
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return svg_of(figure)
