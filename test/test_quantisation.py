@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from mock_models import make_model
 from mock_perception import make_perception
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from quantisable_models import LAYERS, make_conv_model, make_sets
 
 from sage_fusion_ros.cli.main import main
@@ -19,6 +20,7 @@ from sage_fusion_ros.errors import ModelError, ParameterError
 from sage_fusion_ros.pipeline.fuse import load_fuser
 from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.training.quantisation import folder as folders
+from sage_fusion_ros.training.quantisation.equalise import equalise
 from sage_fusion_ros.training.quantisation.graph import Graph
 from sage_fusion_ros.training.quantisation.quantise import QuantisationSettings, quantise, steps
 from sage_fusion_ros.training.quantisation.ranges import leaky_low
@@ -198,16 +200,18 @@ def test_layers_are_kept_by_word_or_name(made: Path, tmp_path: Path) -> None:
     assert graph.leaky_inputs() == {"first.raw": pytest.approx(0.01), "middle.raw": pytest.approx(0.01)}
 
 
-def test_the_progress_is_counted_right(made: Path, sets: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("equalised", [True, False])
+def test_the_progress_is_counted_right(made: Path, sets: list[Path], tmp_path: Path, equalised: bool) -> None:
     from sage_fusion_ros.evaluation.precision_loss import fusion_loss
     from sage_fusion_ros.sources.samples import draw_samples
 
     calibration, judged = draw_samples(sets, None, 3, 2, 0)
-    settings = QuantisationSettings(percentiles=(99.0, 99.9), threads=1)
+    settings = QuantisationSettings(percentiles=(99.0, 99.9), equalise=equalised, threads=1)
     ticks: list[int] = []
     tick = lambda: ticks.append(1)  # noqa: E731
-    quantise(find_model(made), tmp_path / "copy", calibration, judged, fusion_loss, settings, {}, tick)
-    assert len(ticks) == steps(settings, 3, 2) == 3 * 3 + 2
+    card = quantise(find_model(made), tmp_path / "copy", calibration, judged, fusion_loss, settings, {}, tick)
+    assert card.variants["int8"].made["tensors_with_equalised_channels"] == 2 * equalised
+    assert len(ticks) == steps(settings, 3, 2) == 3 * (3 + equalised) + 2
 
 
 def test_perception_is_shown_fused_images_and_its_boxes_stay_in_place(sets: list[Path], tmp_path: Path) -> None:
@@ -222,6 +226,37 @@ def test_perception_is_shown_fused_images_and_its_boxes_stay_in_place(sets: list
     assert len(made["kept_in_fp32"]) == 4
     operators = {node.op_type for node in onnx.load(folder / INT8).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear", "CumSum"} <= operators
+
+
+def test_equalised_channels_are_nearer_and_the_network_the_same(made: Path, tmp_path: Path) -> None:
+    model = onnx.load(made / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name in ("first.weight", "first.bias"):
+            values = numpy_helper.to_array(tensor).copy()
+            values[0] *= 50
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "uneven.onnx")
+    graph = Graph(tmp_path / "uneven.onnx", tmp_path / "prepared.onnx")
+    rng = np.random.default_rng(0)
+    feeds = {name: rng.random((1, 1, 24, 32), dtype=np.float32) for name in graph.inputs}
+
+    def compute() -> list[np.ndarray]:
+        tapped = onnx.load(tmp_path / "prepared.onnx")
+        tapped.graph.output.append(helper.make_tensor_value_info("first.out", TensorProto.FLOAT, None))
+        return onnxruntime.InferenceSession(tapped.SerializeToString()).run(["fused_luma", "first.out"], feeds)
+
+    before, uneven = compute()
+    ticks: list[int] = []
+    assert equalise(graph, [feeds], 1, lambda: ticks.append(1)) == 2
+    after, even = compute()
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+    def spread(values: np.ndarray) -> float:
+        sizes = np.abs(values).max(axis=(0, 2, 3))
+        return float(sizes.max() / np.median(sizes))
+
+    assert spread(even) < 0.5 * spread(uneven)
+    assert ticks == [1]
 
 
 def test_a_leaky_relus_input_is_cut_where_little_is_lost() -> None:

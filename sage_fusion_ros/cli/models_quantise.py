@@ -64,6 +64,11 @@ def add_parser(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="convolutions that stay in fp32: none, first, last, ends, or names (default: last)",
     )
     fit.add_argument(
+        "--no-equalise",
+        action="store_true",
+        help="leave each tensor's channels as unlike in size as they are; sometimes that comes nearer",
+    )
+    fit.add_argument(
         "--weight-bits",
         type=int,
         choices=(7, 8),
@@ -97,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
     settings = QuantisationSettings(
         percentiles=tuple(args.percentiles),
         keep=tuple(args.keep),
+        equalise=not args.no_equalise,
         weight_bits=args.weight_bits,
         least=_least(args, model.card),
         seed=args.seed,
@@ -161,7 +167,8 @@ def _command(args: argparse.Namespace) -> str:
     """The command without this machine's paths."""
     words = ["sage-fusion models", ACTION, Path(args.model).name, "--data", *(path.name for path in args.data)]
     words += ["--pairs", args.pairs, "--seed", args.seed, "--percentiles", *args.percentiles, "--keep", *args.keep]
-    return " ".join(map(str, [*words, "--weight-bits", args.weight_bits]))
+    words += ["--weight-bits", args.weight_bits, *(["--no-equalise"] if args.no_equalise else [])]
+    return " ".join(map(str, words))
 
 
 def _texts(figures: dict[str, float]) -> list[str]:

@@ -16,6 +16,7 @@ from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.errors import ModelError, ParameterError
 from sage_fusion_ros.pipeline.network import NetworkOptions
 from sage_fusion_ros.sources.samples import Sample, count_by_set
+from sage_fusion_ros.training.quantisation.equalise import equalise
 from sage_fusion_ros.training.quantisation.feeds import CROP, cut_out, fusion_feeds, perception_feeds
 from sage_fusion_ros.training.quantisation.folder import candidate, check_output, install
 from sage_fusion_ros.training.quantisation.graph import ALL_BITS, SAFE_BITS, Graph
@@ -49,6 +50,7 @@ class QuantisationSettings:
         percentiles: Shares of the values, 50..100, that a tensor's range holds; each is tried, on the pairs that are
             calibrated with.
         keep: Layers that stay in floats: one of "none", "first", "last" and "ends", or names of layers.
+        equalise: Bring the channels of a tensor nearer to one another first; see equalise.py.
         weight_bits: 7 or 8; see Graph.write.
         least: What figures of the judge must reach.
         seed: Of the pieces that are cut out of pairs.
@@ -60,6 +62,7 @@ class QuantisationSettings:
 
     percentiles: tuple[float, ...] = (99.9, 99.99, 99.999)
     keep: tuple[str, ...] = ("last",)
+    equalise: bool = True
     weight_bits: int = SAFE_BITS
     least: Mapping[str, float] | None = None
     seed: int = 0
@@ -74,7 +77,7 @@ class QuantisationSettings:
 
 def steps(settings: QuantisationSettings, calibrated: int, judged: int) -> int:
     """How often `quantise` calls its `tick`."""
-    return calibrated * (1 + len(settings.percentiles)) + judged
+    return calibrated * (1 + settings.equalise + len(settings.percentiles)) + judged
 
 
 def quantise(
@@ -116,8 +119,10 @@ def quantise(
         scratch = Path(place)
         graph = Graph(model.path, scratch / "prepared.onnx")
         kept = graph.kept(settings.keep)
+        fed = list((fusion_feeds if fusion else perception_feeds)(model, options, shown))
+        equalised = equalise(graph, fed, settings.threads, tick) if settings.equalise else 0
         ranges = Ranges(graph, scratch, settings.threads)
-        for feeds in (fusion_feeds if fusion else perception_feeds)(model, options, shown):
+        for feeds in fed:
             ranges.add(feeds)
             tick()
         known = {tensor.name: tensor.range for tensor in model.card.inputs if tensor.name in graph.inputs}
@@ -135,6 +140,7 @@ def quantise(
         made = {
             "form": f"QDQ; uint8 activations, int8 weights of {settings.weight_bits} bits, a scale a channel",
             "kept_in_fp32": kept,
+            "tensors_with_equalised_channels": equalised,
             "percentile": best,
             "percentiles_tried": list(settings.percentiles),
             "calibrated_on": {

@@ -19,9 +19,6 @@ from sage_fusion_ros.training.quantisation.graph import Graph
 _BINS = 2048
 _LEVELS = 255
 _CANDIDATES = 60
-# Values that are cut all err to the same side, and what a convolution sums of them adds up; what rounding does cancels
-# out. By so much the square of the mean error counts more than the mean square. Found by trial on the SAGE student.
-_ONE_SIDED = 30.0
 
 Histogram = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 """Counts, and the edges of their bins."""
@@ -95,7 +92,7 @@ def leaky_low(histogram: Histogram, slope: float, high: float) -> float:
         high: The range's end.
 
     Returns:
-        At most 0: what makes the error behind the ReLU least.
+        At most 0: what makes the mean squared error behind the ReLU least.
     """
     counts, edges = histogram
     share = counts / max(1, counts.sum())
@@ -106,7 +103,7 @@ def leaky_low(histogram: Histogram, slope: float, high: float) -> float:
     for low in lows:
         cut = slope * np.maximum(low - values, 0)
         rounding = (weight * (high - low) / _LEVELS) ** 2 / 12
-        losses.append((share * (cut**2 + rounding)).sum() + _ONE_SIDED * (share * cut).sum() ** 2)
+        losses.append((share * (cut**2 + rounding)).sum())
     return float(lows[int(np.argmin(losses))])
 
 
