@@ -8,6 +8,9 @@ from mock_models import make_model
 from node_rig import MS, NodeRig, stamp_of, to_message
 from sensor_msgs.msg import Image
 
+from sage_fusion_ros.pipeline.pixel_maps import HomographyMap
+from sage_fusion_ros.sources.calibration_file import Calibration, write_calibration
+
 NAMES = ("front", "rear")
 
 
@@ -117,6 +120,19 @@ def test_cleaned_up_and_configured_again_all_pairs_serve(rig):
         assert rig.change_state(transition), transition
     for name in NAMES:
         rig.fuse(name, 80, 9000 * MS)
+
+
+def test_each_pair_has_a_calibration_of_its_own(models, tmp_path):
+    """An error names the file of the pair that it is of."""
+    write_calibration(
+        tmp_path / "front.yaml",
+        Calibration(homography=HomographyMap((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), (64, 48), (64, 48))),
+    )
+    (tmp_path / "rear.yaml").write_text("method: none of them")
+    registration = {"registration.method": "homography", "registration.file": f"{tmp_path}/{{pair}}.yaml"}
+    with NodeRig(models, pairs="[front, rear]", **registration) as rig:
+        rig.wait(lambda: "configure failed" in rig.log, "the refusal")
+        assert str(tmp_path / "rear.yaml") in rig.log.partition("configure failed")[2]
 
 
 @pytest.mark.parametrize(

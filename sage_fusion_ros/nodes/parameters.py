@@ -183,7 +183,7 @@ FUSION_PARAMETERS = ParameterTable(
         "registration.file",
         "",
         "Calibration file (docs/registration.md), from the working directory if not absolute; calibrated without one: "
-        "CameraInfo and TF.",
+        "CameraInfo and TF; {pair} in it stands for the pair's name.",
     ),
     Spec(
         "registration.plane_distance_m",
