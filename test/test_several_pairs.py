@@ -124,10 +124,8 @@ def test_cleaned_up_and_configured_again_all_pairs_serve(rig):
 
 def test_each_pair_has_a_calibration_of_its_own(models, tmp_path):
     """An error names the file of the pair that it is of."""
-    write_calibration(
-        tmp_path / "front.yaml",
-        Calibration(homography=HomographyMap((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), (64, 48), (64, 48))),
-    )
+    same = HomographyMap((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0), (64, 48), (64, 48))
+    write_calibration(tmp_path / "front.yaml", Calibration(homography=same))
     (tmp_path / "rear.yaml").write_text("method: none of them")
     registration = {"registration.method": "homography", "registration.file": f"{tmp_path}/{{pair}}.yaml"}
     with NodeRig(models, pairs="[front, rear]", **registration) as rig:
