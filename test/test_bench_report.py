@@ -49,7 +49,7 @@ def figures(cell, factor=1.0):
     p50 *= width * height / (640 * 480) / (2 if cell.config.precision == "int8" else 1)
     if cell.part == "machine":
         return {"bytes_s": 10e9} if cell.what == "copy" else {"operations_s": 100e9}
-    if cell.what == "node":
+    if cell.part == "node":
         keys = ("alone_hz", "bare_hz", "bare_beside_reader_hz", "node_hz")
         return {key: share * 1e3 / p50 for key, share in zip(keys, (1, 1, 0.98, 0.95), strict=True)} | {
             "active_s": 2.0,
@@ -115,8 +115,8 @@ def test_everything_asked_for_is_measured_once_a_round():
     assert {keys.count(key) for key in keys} == {2}
     networks = {(c.model, str(c.config), c.size) for c in cells if c.part == "networks"}
     assert len(networks) == 3 * 4 * 2
-    assert {(c.cameras, c.model, c.perception) for c in cells if c.part == "cameras"} == {
-        (n, model, "perception") for n in (1, 2) for model in ("sage", "sage_fast")
+    assert {(c.what, c.cameras, c.model, c.perception) for c in cells if c.part == "cameras"} == {
+        (what, n, model, "perception") for what in ("pairs", "node") for n in (1, 2) for model in ("sage", "sage_fast")
     }
     node = {(c.model, str(c.config), c.perception, c.size) for c in cells if c.part == "node"}
     assert len(node) == 2 * 2 * 2

@@ -171,7 +171,7 @@ def bench(project, folder, model, *more):
 
 
 def test_a_small_bench_is_interrupted_and_goes_on(project, tmp_path, model):
-    command = bench(project, tmp_path / "out", model, "--quick", "--only", "networks", "pairs", "cameras")
+    command = bench(project, tmp_path / "out", model, "--quick", "--only", "networks", "threads", "pairs")
     command += ["--official", str(make_model(tmp_path / "official", "Mean"))]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     record = tmp_path / "out" / "bench.json"
@@ -197,7 +197,7 @@ def test_a_small_bench_is_interrupted_and_goes_on(project, tmp_path, model):
     rows = {row["model"]: row for row in summary["networks"]}
     assert rows[str(tmp_path / "official")]["reference_over_this"]["median"] == 1.0
     assert rows[model]["reference_over_this"]["median"] > 0
-    assert [row["cameras"] for row in summary["cameras"]] == [1, 2]
+    assert {row["spinning"] for row in summary["threads"]} == {False, True}
     assert summary["pairs"][0]["first_s"]["median"] > 0
     assert "Whole pairs in a bare loop, 64x48" in second.stdout
     assert "A quick run" in second.stdout
@@ -226,12 +226,20 @@ def test_what_can_not_be_measured_is_refused_before_anything_is(project, tmp_pat
 
 
 @pytest.mark.long
-def test_the_node_beside_the_bare_loop(project, tmp_path, model):
-    command = bench(project, tmp_path / "out", model, "--quick", "--only", "node")
+def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tmp_path, model):
+    command = bench(project, tmp_path / "out", model, "--quick", "--only", "cameras", "node")
     run = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    (row,) = json.loads((tmp_path / "out" / "bench.json").read_text())["summary"]["node"]
+    record = json.loads((tmp_path / "out" / "bench.json").read_text())
+    assert record["accidents"] == {}
+    (row,) = record["summary"]["node"]
     assert row["node_hz"]["median"] > 1
     assert row["active_s"]["median"] > 0
     assert row["memory_mb"]["median"] > 20
+    assert [(row["where"], row["cameras"]) for row in record["summary"]["cameras"]] == [
+        ("a process for each", 1),
+        ("a process for each", 2),
+        ("one node", 1),
+        ("one node", 2),
+    ]
     assert "The node over DDS, 64x48" in run.stdout

@@ -13,6 +13,7 @@ from sage_fusion_ros.cli import demo
 from sage_fusion_ros.cli.demo_nodes import (
     PERCEPTION_DEFAULT,
     RunPaths,
+    RunPlan,
     child_environment,
     fusion_command,
     recorder_command,
@@ -168,6 +169,15 @@ def test_parameters_reach_the_node_as_they_were_given():
     assert 'perception.model:=""' in command
     assert "engine.threads:=2" in command
     assert "pairing.thermal_offset_ms:=40.0" in command
+
+
+def test_several_pairs_of_cameras_get_the_same_images_and_are_heard_as_one():
+    command = fusion_command(RunPlan({}, {}, [], pairs=1, rate_hz=1.0, startup_s=1.0, cameras=2))
+    assert "pairs:=['pair_0', 'pair_1']" in command
+    for name in ("pair_0", "pair_1"):
+        assert f"~/{name}/input/thermal:=/replay_node/thermal/image_raw" in command
+        assert f"~/{name}/output/mask:=/fusion_node/output/mask" in command
+    assert not any("output" in word for word in fusion_command(RunPlan({}, {}, [], 1, rate_hz=1.0, startup_s=1.0)))
 
 
 @pytest.mark.parametrize(

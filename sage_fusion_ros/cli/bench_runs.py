@@ -159,10 +159,29 @@ def node_round(
 
 
 def node_run(
-    how: How, model: str, perception: str, stills: Path, rate_hz: float, paths: RunPaths, signals: Signals
+    how: How,
+    model: str,
+    perception: str,
+    stills: Path,
+    rate_hz: float,
+    paths: RunPaths,
+    signals: Signals,
+    cameras: int = 1,
 ) -> Outcome:
-    """The replay, the node and the recorder; arguments and errors as for node_round."""
-    outcome = perform(_plan(how, model, perception, stills, rate_hz), paths, signals)
+    """The replay, the node and the recorder; errors as for node_round.
+
+    Args:
+        how: How to run the networks.
+        model: The fusion model.
+        perception: The perception model; empty: the fused image alone.
+        stills: What is sent.
+        rate_hz: Pairs a second that are sent, to each of the pairs of cameras.
+        paths: Where the logs go.
+        signals: Looked at while it runs.
+        cameras: Pairs of cameras that the node serves.
+    """
+    plan = replace(_plan(how, model, perception, stills, rate_hz), cameras=cameras)
+    outcome = perform(plan, paths, signals)
     if signals.received:
         raise KeyboardInterrupt
     return outcome

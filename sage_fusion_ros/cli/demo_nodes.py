@@ -17,6 +17,8 @@ NODES = "sage_fusion_ros.nodes"
 IMAGES_KEPT = 24
 MASKS_KEPT = 120
 """Enough to score by: neighbours differ little, and the truth of each has to be drawn again for the report."""
+HEARD = ("fused", "mask", "mask/label_info", "detections", "detections/label_info")
+"""Outputs that recorder_node listens to."""
 PERCEPTION_DEFAULT = "perception"
 """fusion_node's own default of perception.model."""
 
@@ -36,6 +38,8 @@ class RunPlan:
         images: Fused images kept.
         perception: Whether masks and detections are recorded, which makes fusion_node compute them.
         masks: Masks kept, beside those of the fused images kept.
+        cameras: Pairs of cameras that fusion_node serves. With several, each gets what the replay sends, and all their
+            results go to the topics of one, where the recorder hears them.
     """
 
     replay: Mapping[str, Any]
@@ -48,6 +52,7 @@ class RunPlan:
     images: int = IMAGES_KEPT
     perception: bool = False
     masks: int = MASKS_KEPT
+    cameras: int = 1
 
     def settings(self) -> dict[str, Any]:
         """What the nodes are started with, for the report."""
@@ -105,12 +110,16 @@ def child_environment(paths: RunPaths) -> dict[str, str]:
 
 def fusion_command(plan: RunPlan) -> list[str]:
     """fusion_node on the topics of replay_node."""
+    pairs = [f"pair_{i}" for i in range(plan.cameras)] if plan.cameras > 1 else []
     remaps = []
-    for camera in ("rgb", "thermal"):
-        remaps += ["-r", f"~/input/{camera}:=/replay_node/{camera}/image_raw"]
-        remaps += ["-r", f"~/input/{camera}_camera_info:=/replay_node/{camera}/camera_info"]
+    for root in [f"~/{pair}" for pair in pairs] or ["~"]:
+        for camera in ("rgb", "thermal"):
+            remaps += ["-r", f"{root}/input/{camera}:=/replay_node/{camera}/image_raw"]
+            remaps += ["-r", f"{root}/input/{camera}_camera_info:=/replay_node/{camera}/camera_info"]
+        for output in HEARD if pairs else ():
+            remaps += ["-r", f"{root}/output/{output}:=/fusion_node/output/{output}"]
     extra = [argument for text in plan.fusion_extra for argument in ("-p", text)]
-    return [*_node("fusion_node", plan.fusion), *extra, *remaps]
+    return [*_node("fusion_node", {**plan.fusion, **({"pairs": pairs} if pairs else {})}), *extra, *remaps]
 
 
 def replay_command(plan: RunPlan, paths: RunPaths) -> list[str]:

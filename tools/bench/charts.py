@@ -76,15 +76,17 @@ def _node(rows: list[Row]) -> str:
 
 
 def _cameras(rows: list[Row]) -> str:
-    """A line for each model; the rate with one pair of cameras goes through as a thin one."""
-    names = list(dict.fromkeys(label(row) for row in rows))
-    if not names:
+    """A line for each model and place; the rate with one pair of cameras goes through as a thin one."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        points = lines.setdefault(f"{label(row)}, {row['where']}", [])
+        points.append((row["cameras"], row["rate_hz"]["median"]))
+    if not lines:
         return ""
-    figure, axes = axes_of("pairs a second", "pairs of cameras, a process for each")
-    for name, colour in zip(names, LINES, strict=False):
-        mine = [(row["cameras"], row["rate_hz"]["median"]) for row in rows if label(row) == name]
-        axes.plot(*zip(*mine, strict=True), "o-", color=colour, label=name)
-        axes.axhline(mine[0][1], color=GRID, linewidth=1)
+    figure, axes = axes_of("pairs a second", "pairs of cameras")
+    for (name, points), colour in zip(lines.items(), LINES, strict=False):
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=name)
+        axes.axhline(points[0][1], color=GRID, linewidth=1)
     axes.set_ylim(bottom=0)
     axes.set_xticks(sorted({row["cameras"] for row in rows}))
     figure.legend(loc="outside upper left", frameon=False)

@@ -45,7 +45,7 @@ class Cell:
         threads: CPU threads inside an operator.
         spinning: Idle threads spin.
         perception: The perception model behind a fusion model; empty: the fused image alone.
-        cameras: Processes that run it at the same time, each with its own pair of cameras.
+        cameras: Pairs of cameras at the same time: "pairs" in a process for each, "node" in one node.
     """
 
     part: str
@@ -158,7 +158,7 @@ class Matrix:
                         Cell(NETWORKS, EAGER, self.checkpoint, Config("eager torch", "fp32", "cpu"), each, self.threads)
                     )
                 yield Block(f"{NETWORKS} at {each}", number, tuple(cells))
-        if THREADS in self.parts:
+        if THREADS in self.parts and "cpu" in self.devices:
             cells = [
                 Cell(THREADS, "network", model, Config(engine, self.precisions[0], "cpu"), size, threads, spinning)
                 for model, engine, threads in product(self.networks, self.engines, powers(self.cores))
@@ -183,7 +183,10 @@ class Matrix:
                 yield Block(f"{PAIRS} at {size}", number, tuple(replace(cell, size=size) for cell in usual))
         if CAMERAS in self.parts:
             last = [cell for cell in usual if (cell.config, cell.perception) == (configs[-1], outputs[-1])]
-            cells = [replace(cell, part=CAMERAS, cameras=n) for cell, n in product(last, range(1, self.cameras + 1))]
+            cells = [
+                replace(cell, part=CAMERAS, what=what, cameras=n)
+                for what, cell, n in product((PAIRS, NODE), last, range(1, self.cameras + 1))
+            ]
             yield Block(CAMERAS, number, tuple(cells))
         if NODE in self.parts:
             yield Block(NODE, number, tuple(replace(cell, part=NODE, what="node") for cell in usual))

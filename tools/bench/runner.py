@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 from matrix import CAMERAS, EAGER, MACHINE, NODE_SECONDS, Cell
 
-from sage_fusion_ros.cli.bench_runs import make_stills, measure, node_round, run_alone, run_together
+from sage_fusion_ros.cli.bench_runs import (
+    fused_rate,
+    make_stills,
+    measure,
+    new_paths,
+    node_round,
+    node_run,
+    run_alone,
+    run_together,
+)
 from sage_fusion_ros.cli.processes import Signals
 from sage_fusion_ros.errors import SageFusionError
 
@@ -85,7 +94,7 @@ class Runner:
         return run_alone([*command, "--seconds", str(self._seconds)], self._signals, {**os.environ, **pools})
 
     def _node(self, cell: Cell) -> Result:
-        """A round of the node; what its processes print and their progress go to a file."""
+        """The node, for one pair of cameras beside the bare loops; what its processes print goes to a file."""
         how = cell.how(max(self._seconds, NODE_SECONDS))
         stills = self._folder / f"stills_{cell.size}"
         if not stills.exists():
@@ -95,7 +104,12 @@ class Runner:
         folder = Path(tempfile.mkdtemp(prefix="node_", dir=self._folder))
         log = (folder / "progress.log").open("w", encoding="utf-8")
         with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-            result = node_round(how, cell.model, cell.perception, stills, rate, folder, self._signals)
+            if cell.part != CAMERAS:
+                result = node_round(how, cell.model, cell.perception, stills, rate, folder, self._signals)
+            else:
+                sent, paths = rate / cell.cameras, new_paths(folder)
+                outcome = node_run(how, cell.model, cell.perception, stills, sent, paths, self._signals, cell.cameras)
+                result = {"rate_hz": fused_rate(paths), "memory_mb": outcome.memory_mb["fusion_node"]}
         return {"alone_hz": rate, **result}
 
 

@@ -161,6 +161,7 @@ def _cameras(figures: Figures) -> list[Row]:
         one = figures.rounds(replace(cell, cameras=1))
         row = {"rate_hz": spread(result["rate_hz"] for result in rounds.values())}
         row["cost_of_a_pair"] = ratios(one, rounds, "rate_hz")
+        row |= {"where": "one node" if cell.what == NODE else "a process for each"}
         rows.append({**_names(cell), **row, "memory_mb": median(result["memory_mb"] for result in rounds.values())})
     return rows
 

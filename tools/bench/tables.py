@@ -125,11 +125,14 @@ def _pairs(rows: list[Row], size: str) -> Table:
 def _cameras(rows: list[Row]) -> Table:
     lines = []
     for row in rows:
-        name = f"{label(row)}, {row['cameras']} pair{'s' * (row['cameras'] > 1)} of cameras"
+        name = f"{label(row)}, {row['where']}, {row['cameras']} pair{'s' * (row['cameras'] > 1)} of cameras"
         cells = [times(row["rate_hz"]), times(row["cost_of_a_pair"], 2), f"{row['memory_mb']:.0f}"]
         lines.append(Line(name, "", cells))
     columns = ["pairs a second\nof all together", "cost of a pair over\nthat with one", "MB\nof all"]
-    return Table("Pairs of cameras, a process for each", columns, lines)
+    foot = [
+        "One node: over DDS, with the replay beside it, which sends all pairs together what the bare loop makes alone."
+    ]
+    return Table("Several pairs of cameras", columns, lines, foot)
 
 
 def _node(rows: list[Row], matrix: Matrix) -> Table:
