@@ -227,7 +227,7 @@ def test_what_can_not_be_measured_is_refused_before_anything_is(project, tmp_pat
 
 @pytest.mark.long
 def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tmp_path, model):
-    command = bench(project, tmp_path / "out", model, "--quick", "--only", "cameras", "node")
+    command = bench(project, tmp_path / "out", model, "--quick", "--only", "cameras", "node", "--sizes", "160x120")
     run = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     record = json.loads((tmp_path / "out" / "bench.json").read_text())
@@ -242,4 +242,4 @@ def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tm
         ("one node", 1),
         ("one node", 2),
     ]
-    assert "The node over DDS, 64x48" in run.stdout
+    assert "The node over DDS, 160x120" in run.stdout
