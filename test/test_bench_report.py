@@ -1,6 +1,7 @@
 """tools/bench: what is measured, what is kept of an interrupted run, and what the report makes of the figures."""
 
 import json
+import sys
 
 import bench_modules
 import pytest
@@ -285,8 +286,19 @@ def test_the_report_of_nothing_says_so(tmp_path):
 
 def test_without_the_reports_libraries_the_tables_are_there(tmp_path, monkeypatch):
     record, _ = run(tmp_path, matrix(rounds=1))
-    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     text = bench.page.report(tmp_path, record.data)
     assert "Networks alone, 640x480" in text
     assert "sage_fusion_ros[report]" in text
     assert not (tmp_path / "index.html").exists()
+
+
+def test_without_onnx_there_are_no_floors_and_the_report_says_why(tmp_path, monkeypatch):
+    asked = matrix(rounds=1)
+    record, _ = run(tmp_path, asked)
+    del record.data["operations"]
+    monkeypatch.setitem(sys.modules, "operations", None)
+    text = bench.page.report(tmp_path, record.data)
+    assert "floors: " in text
+    assert "sage_fusion_ros[train]" in text
+    assert "Networks alone, 640x480" in text
