@@ -68,7 +68,7 @@ class Event:
 
 
 @contextlib.contextmanager
-def _graph(recording: Recording, stream: Any = None):
+def _graph(recording: Recording, stream: Any = None, capture_error_mode: str = "global"):
     with _Recorder(recording):
         yield
 

@@ -29,6 +29,12 @@ class Fuser:
 
     The network fuses luma with the thermal image; the colour formula does the rest.
 
+    Attributes:
+        engine: As given, like the others.
+        card: Likewise.
+        colour: Likewise.
+        warm_size: Height and width of the pairs to come, where they are known.
+
     Args:
         engine: Runs the network.
         card: Its card.
@@ -48,6 +54,8 @@ class Fuser:
             )
         self.engine = engine
         self.card = card
+        self.colour = colour
+        self.warm_size: tuple[int, int] | None = None
         self._colour = find_colour(colour)
         self._scratch: dict[str, npt.NDArray[Any]] = {}
 
@@ -65,7 +73,7 @@ class Fuser:
             ImageFormatError: The sizes differ or are too small for the network.
             ModelError: The network gives values that are no numbers.
         """
-        self._check(rgb.shape[:2] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb.shape, thermal)
+        self.check(rgb.shape[:2] if rgb.ndim == 3 and rgb.shape[2] == 3 else rgb.shape, thermal)
         return self._colour.recolour(rgb, *self._run(self._colour.luma(rgb), thermal))
 
     def fuse_luma(self, rgb_luma: npt.NDArray[np.uint8], thermal: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -82,7 +90,7 @@ class Fuser:
             ImageFormatError: The sizes differ or are too small for the network.
             ModelError: The network gives values that are no numbers.
         """
-        self._check(rgb_luma.shape, thermal)
+        self.check(rgb_luma.shape, thermal)
         _, after = self._run(rgb_luma, thermal)
         return np.asarray(np.clip(np.rint(after * np.float32(255)), 0, 255), np.uint8)
 
@@ -94,18 +102,27 @@ class Fuser:
         feeds = {"rgb_luma": self._to_tensor("rgb_luma", luma), "thermal": self._to_tensor("thermal", thermal)}
         fused = self.engine.run(feeds)[0]
         if not math.isfinite(float(fused.sum())):  # cast to bytes, NaN would go out as black
-            raise ModelError(
-                f"model {self.card.name} gave no numbers (NaN or infinite) for a {width}x{height} pair; "
-                "a broken export, or float16 that runs out of its range"
-            )
+            raise self.no_numbers(width, height)
         return feeds["rgb_luma"][0, 0, :height, :width], fused[0, 0, :height, :width]
 
-    def _check(self, rgb_shape: tuple[int, ...], thermal: npt.NDArray[np.uint8]) -> None:
+    def check(self, rgb_shape: tuple[int, ...], thermal: npt.NDArray[np.uint8]) -> None:
+        """Refuses a pair of two sizes, or of one too small for the network.
+
+        Raises:
+            ImageFormatError: It is such a pair.
+        """
         height, width = thermal.shape
         if rgb_shape != (height, width):
             raise ImageFormatError(f"RGB is {rgb_shape} and thermal is {thermal.shape}; register the pair first")
         if min(height, width) < _MIN_SIDE:
             raise ImageFormatError(f"size {width}x{height} is too small to fuse; each side needs {_MIN_SIDE} pixels")
+
+    def no_numbers(self, width: int, height: int) -> ModelError:
+        """The error for a pair of this size of which the network made something that is no number."""
+        return ModelError(
+            f"model {self.card.name} gave no numbers (NaN or infinite) for a {width}x{height} pair; "
+            "a broken export, or float16 that runs out of its range"
+        )
 
     def _to_tensor(self, name: str, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """uint8 HxW in 0..255 to float32 1x1xHxW in 0..1, edge-padded to the card's multiple."""
@@ -158,6 +175,7 @@ def load_fuser(
     if options.pairs > 1:
         engine = SharedEngine(engine, choose_batch(engine, _noise(folder, size), None, options.pairs))
     fuser = Fuser(engine, folder.card, colour)
+    fuser.warm_size = size
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.
     fuser.fuse(np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8))
     return fuser

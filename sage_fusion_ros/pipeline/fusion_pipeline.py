@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.pipeline.fuse import Fuser
+from sage_fusion_ros.pipeline.on_device import OnDevice, on_device
 from sage_fusion_ros.pipeline.registration import Registered, Registrar, resize_to
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.tint import tint_warm
-from sage_fusion_ros.pipeline.types import RGB_VIEW, THERMAL_VIEW, Frame, FramePair, FusionResult
+from sage_fusion_ros.pipeline.types import RGB_VIEW, THERMAL_VIEW, Detections, Frame, FramePair, FusionResult
 
 if TYPE_CHECKING:
     from sage_fusion_ros.pipeline.perceive import Perceiver
@@ -67,6 +68,10 @@ class FusionPipeline:
     perceiver: Perceiver | None = None
     score_threshold: float = 0.3
     iou_threshold: float = 0.5
+    _joined: tuple[Fuser, Perceiver | None, OnDevice | None] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._device()  # what it takes to join the models is not to be paid by the first pair
 
     def process(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> FusionResult:
         """Fuses a pair, and looks at the fused image for what is wanted of it.
@@ -85,6 +90,9 @@ class FusionPipeline:
         rgb = np.asarray(pair.rgb.image, np.uint8)
         registered = self._register(thermal, *rgb.shape[:2])
         watch.lap("register")
+        device = self._device()
+        if device is not None and registered.thermal is not None:
+            return self._on_device(device, rgb, registered, wants, watch)
         fused = self._fuse(rgb, registered)
         watch.lap("fuse")
         return self._look(fused, registered, wants, watch)
@@ -123,6 +131,28 @@ class FusionPipeline:
         watch.lap("fuse")
         return replace(self._look(fused, registered, wants, watch), view=view)
 
+    def _device(self) -> OnDevice | None:
+        """The models joined on their device, where that can be; joined anew when one of them was replaced."""
+        if self._joined is None or self._joined[0] is not self.fuser or self._joined[1] is not self.perceiver:
+            self._joined = (self.fuser, self.perceiver, on_device(self.fuser, self.perceiver))
+        return self._joined[2]
+
+    def _on_device(
+        self, device: OnDevice, rgb: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
+    ) -> FusionResult:
+        fused, mask, detections = device.process(
+            rgb,
+            registered,
+            mask=wants.mask,
+            detections=wants.detections,
+            score=self.score_threshold,
+            overlap=self.iou_threshold,
+        )
+        watch.lap("device")
+        if not device.perceives:
+            return self._look(fused, registered, wants, watch)
+        return self._finish(fused, mask, detections, registered, wants, watch)
+
     def _look(
         self, fused: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
     ) -> FusionResult:
@@ -140,6 +170,19 @@ class FusionPipeline:
                 watch=watch,
             )
             watch.skip()
+        return self._finish(fused, mask, detections, registered, wants, watch)
+
+    def _finish(
+        self,
+        fused: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.uint8] | None,
+        detections: Detections | None,
+        registered: Registered,
+        wants: Wants,
+        watch: Stopwatch,
+    ) -> FusionResult:
+        """The tint, and everything under one name."""
+        perceiver = self.perceiver
         if (strength := self.thermal_tint) and wants.fused and registered.thermal is not None:
             tinted = tint_warm(fused, registered.thermal, strength)
             fused = registered.coverage.join(tinted, fused) if registered.coverage else tinted

@@ -136,9 +136,13 @@ class Letterbox:
         Returns:
             uint8 height x width.
         """
-        rows, columns = _cells(self, *grid.shape)
+        rows, columns = self.cells(*grid.shape)
         # Columns first, while there are few rows; then whole rows are copied.
         return np.asarray(grid.take(columns, axis=1).take(rows, axis=0), np.uint8)
+
+    def cells(self, rows: int, columns: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Row of a grid over the network's whole input for each row of the image, and columns likewise."""
+        return _cells(self, rows, columns)
 
 
 @lru_cache(maxsize=16)

@@ -75,6 +75,11 @@ class Perceiver:
         self.names = tuple(network.name for network in self._networks)
         self.infos: tuple[EngineInfo, ...] = tuple(network.engine.info for network in self._networks)
 
+    @property
+    def alone(self) -> PerceptionNetwork | None:
+        """The one network that looks, where it is a perception network; None where the user's own look too."""
+        return self._perception if self._detector is None and self._segmenter is None else None
+
     def perceive(
         self,
         fused: npt.NDArray[np.uint8],

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sage_fusion_ros.engines.base import Array
+from sage_fusion_ros.engines.device_pair import Looking
 from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.detect import DetectionHead
 from sage_fusion_ros.pipeline.detection_layouts import LAYOUTS, find_layout
-from sage_fusion_ros.pipeline.letterbox import Letterbox
+from sage_fusion_ros.pipeline.letterbox import PADDING, Letterbox
 from sage_fusion_ros.pipeline.network import Network, NetworkOptions, Probe
 from sage_fusion_ros.pipeline.preprocessing import Preprocessing
 from sage_fusion_ros.pipeline.segment import MaskHead, find_mask
@@ -90,6 +91,24 @@ class PerceptionNetwork:
         other.network = self.network.sharing()
         return other
 
+    def looking(self, height: int, width: int, *, mask: bool, detections: bool) -> Looking | None:
+        """What `perceive` does to an image of this size, for an engine that does it by itself; None: nothing."""
+        with_mask, detections = mask and self._mask is not None, detections and bool(self.detection_classes)
+        with_boxes = self._boxes is not None and (with_mask or detections)
+        if not (with_mask or with_boxes):
+            return None
+        vehicles, kinds = _vehicles(self.mask_classes, self._card.detection_classes)
+        return Looking(
+            place=self.network.letterbox(height, width),
+            padding=PADDING,
+            mask=MASK_OUTPUT if with_mask else "",
+            boxes=BOXES_OUTPUT if with_boxes else "",
+            vehicles=vehicles,
+            vehicle_kinds=kinds,
+            vehicle_score=VEHICLE_SCORE,
+            grown=_GROWN,
+        )
+
     def perceive(
         self, rgb: Mask, *, mask: bool, detections: bool, score_threshold: float, iou_threshold: float
     ) -> tuple[Mask | None, Detections | None]:
@@ -103,7 +122,7 @@ class PerceptionNetwork:
         outputs, box = self.network.run(rgb, names)
         ids = found = None
         if boxes_head:
-            floor = min(score_threshold, VEHICLE_SCORE) if mask_head else score_threshold
+            floor = least_score(score_threshold, mask_head is not None)
             found = boxes_head.decode(outputs[-1:], box, floor, iou_threshold)
         if mask_head:
             logits = outputs[0]
@@ -111,6 +130,17 @@ class PerceptionNetwork:
                 logits = boxed_vehicles(logits, box, found, self.mask_classes, self._card.detection_classes)
             ids = mask_head.decode(logits, box)
         return ids, surer(found, score_threshold) if found is not None and detections else None
+
+
+def least_score(threshold: float, mask: bool) -> float:
+    """Down to which score boxes are looked for: a mask needs unsure ones too."""
+    return min(threshold, VEHICLE_SCORE) if mask else threshold
+
+
+def _vehicles(mask_classes: Sequence[str], detection_classes: Sequence[str]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of vehicles in the mask, and classes of boxes that bear them out."""
+    ids = tuple(index for index, name in enumerate(mask_classes) if name in _VEHICLES)
+    return ids, tuple(index for index, name in enumerate(detection_classes) if name in _BOXES_OF_VEHICLES)
 
 
 def surer(found: Detections, threshold: float) -> Detections:
@@ -137,8 +167,7 @@ def boxed_vehicles(
     Returns:
         The same array.
     """
-    vehicles = [index for index, name in enumerate(mask_classes) if name in _VEHICLES]
-    kinds = [index for index, name in enumerate(detection_classes) if name in _BOXES_OF_VEHICLES]
+    vehicles, kinds = _vehicles(mask_classes, detection_classes)
     if not vehicles or not kinds:
         return logits
     rows, columns = logits.shape[2:]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sage_fusion_ros.engines.base import Array, Engine, EngineInfo, Port
 from sage_fusion_ros.engines.checks import output_order, run_warm_up
+from sage_fusion_ros.engines.device_pair import DevicePair
 from sage_fusion_ros.engines.external_data import check_external_files
 from sage_fusion_ros.engines.models import ModelFolder
 from sage_fusion_ros.engines.options import EngineOptions
@@ -54,6 +55,7 @@ class TorchEngine:
         self._path = model if isinstance(model, Path) else model.path
         self._programs: OrderedDict[object, Program] = OrderedDict()
         self._graph: OnnxGraph | None = None
+        self._joined: tuple[Engine | None, DevicePair] | None = None
         self.threads = options.threads
         self.device, note = _device(options)
         options.check_precision(self.device.type, PRECISIONS[self.device.type])
@@ -130,10 +132,21 @@ class TorchEngine:
 
         return work
 
+    def joined(self, perception: Engine | None, size_multiple: int) -> DevicePair | None:
+        """See device_pair.join."""
+        from sage_fusion_ros.engines.torch_engine.pair import TorchPair  # which is built on this module
+
+        if perception is not None and not (isinstance(perception, TorchEngine) and perception.device == self.device):
+            return None
+        if self._joined is None or self._joined[0] is not perception:
+            self._joined = (perception, TorchPair(self, perception, size_multiple))
+        return self._joined[1]
+
     def close(self) -> None:
         """Frees the network and its device memory."""
         self._programs.clear()
         self._graph = None
+        self._joined = None
 
     def _make(self, names: tuple[str, ...], arrays: list[Array]) -> Program:
         work = self.stage(names, [torch.from_numpy(each.copy()).to(self.device) for each in arrays])

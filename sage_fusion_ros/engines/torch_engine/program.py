@@ -32,11 +32,16 @@ class Program(Protocol):
     """Work for arrays of certain shapes and types."""
 
     def start(self, arrays: Sequence[Array]) -> Pending:
-        """Begins; the arrays may be written to as soon as this returns. One call at a time.
+        """Begins; the arrays may be written to as soon as this returns. One thread at a time.
 
         Args:
             arrays: Of the shapes and types that the program was made for.
         """
+
+
+def records(device: torch.device) -> bool:
+    """Whether work on a device is recorded: nothing in it may then have a size that depends on what is seen."""
+    return device.type == "cuda"
 
 
 def make_program(stages: Sequence[Stage], arrays: Sequence[Array], device: torch.device, threads: int = 0) -> Program:
@@ -48,9 +53,24 @@ def make_program(stages: Sequence[Stage], arrays: Sequence[Array], device: torch
         device: Where.
         threads: On the CPU, inside an operator; 0: torch's own choice.
     """
-    if device.type == "cuda":
+    if records(device):
         return _CudaProgram(stages, arrays, device)
     return _HostProgram(stages, threads)
+
+
+def step_by_step(
+    stages: Sequence[Stage], arrays: Sequence[Array], device: torch.device, threads: int = 0
+) -> list[Array]:
+    """All that the stages give, without a recording; arguments as for make_program."""
+    with torch.inference_mode(), cpu_threads(threads), exact_convolutions():
+        given = tuple(_tensor(each).to(device) for each in arrays)
+        made: Tensors = ()
+        for stage in stages:
+            made += stage(given, made)
+        taken = {each.untyped_storage().data_ptr() for each in given}
+        # What passes through unchanged is still the caller's array.
+        own = [each.clone() if each.untyped_storage().data_ptr() in taken else each for each in made]
+        return [each.contiguous().cpu().numpy() for each in own]
 
 
 class _HostProgram:
@@ -59,16 +79,7 @@ class _HostProgram:
         self._threads = threads
 
     def start(self, arrays: Sequence[Array]) -> Pending:
-        with torch.inference_mode(), cpu_threads(self._threads):
-            # torch warns of arrays that are read-only, such as those of messages.
-            given = tuple(torch.from_numpy(each if each.flags.writeable else each.copy()) for each in arrays)
-            made: Tensors = ()
-            for stage in self._stages:
-                made += stage(given, made)
-            taken = {each.untyped_storage().data_ptr() for each in given}
-            # What passes through unchanged is still the caller's array.
-            own = [each.clone() if each.untyped_storage().data_ptr() in taken else each for each in made]
-            return _Done([each.contiguous().numpy() for each in own])
+        return _Done(step_by_step(self._stages, arrays, torch.device("cpu"), self._threads))
 
 
 class _Done:
@@ -101,7 +112,8 @@ class _CudaProgram:
                     stage(self._given, made)
                 self._stream.synchronize()
                 recording = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(recording, stream=self._stream):
+                # Other threads go on using the GPU: a model is loaded while another one serves.
+                with torch.cuda.graph(recording, stream=self._stream, capture_error_mode="thread_local"):
                     gives = stage(self._given, made)
                 self._recorded.append((recording, torch.cuda.Event(), gives))
                 recording.replay()
@@ -146,6 +158,7 @@ class _OnTheWay:
 
 
 def _tensor(array: Array) -> Tensor:
+    """Without a copy, but of arrays that are read-only, such as those of messages, of which torch warns."""
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
