@@ -37,6 +37,7 @@ class TorchEngine:
         info: Where it runs.
         inputs: What the file takes, in its order.
         outputs: What it gives, likewise.
+        path: The file.
         device: Where its weights are.
         threads: Inside an operator, on the CPU.
 
@@ -52,7 +53,7 @@ class TorchEngine:
     """
 
     def __init__(self, model: ModelFolder | Path, options: EngineOptions, *, warm_up: Callable[[Engine], None]) -> None:
-        self._path = model if isinstance(model, Path) else model.path
+        self.path = model if isinstance(model, Path) else model.path
         self._programs: OrderedDict[object, Program] = OrderedDict()
         self._graph: OnnxGraph | None = None
         self._joined: tuple[Engine | None, DevicePair] | None = None
@@ -60,21 +61,21 @@ class TorchEngine:
         self.device, note = _device(options)
         options.check_precision(self.device.type, PRECISIONS[self.device.type])
         self._half = HALVES.get(options.precision)
-        check_external_files(self._path)
-        names = [port.name for port in OnnxGraph(self._path, ()).gives]
-        graph = OnnxGraph(self._path, names).eval().requires_grad_(False)
+        check_external_files(self.path)
+        names = [port.name for port in OnnxGraph(self.path, ()).gives]
+        graph = OnnxGraph(self.path, names).eval().requires_grad_(False)
         self.inputs, self.outputs = graph.inputs, graph.gives
         card = None if isinstance(model, Path) else model.card
-        self._order = output_order(self._path, card, self.inputs, self.outputs)
+        self._order = output_order(self.path, card, self.inputs, self.outputs)
         try:
             self._graph = graph.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         except RuntimeError as error:  # out of memory
-            raise EngineError(f"model file {self._path} finds no place on {self.device}: {error}") from error
+            raise EngineError(f"model file {self.path} finds no place on {self.device}: {error}") from error
         provider = _provider(self.device, options.precision)
         library = f"torch {torch.__version__}"
         self.info = EngineInfo(library, self.device.type, provider, {provider: 0}, note, options.precision)
         try:
-            run_warm_up(self, self._path, warm_up)
+            run_warm_up(self, self.path, warm_up)
         except Exception:
             self.close()
             raise
@@ -158,7 +159,7 @@ class TorchEngine:
         if array is not None and array.dtype == port.dtype and _fits(array.shape, port.shape):
             return array
         found = "nothing" if array is None else f"{array.dtype} {'x'.join(map(str, array.shape))}"
-        raise ModelError(f"model file {self._path} takes {port}; it was given {found}")
+        raise ModelError(f"model file {self.path} takes {port}; it was given {found}")
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
