@@ -24,6 +24,7 @@ KEEP = {"none": (), "first": ("first",), "last": ("last",), "ends": ("first", "l
 """What may be asked for by a word, and the layers that it keeps in floats."""
 _BETWEEN = {"Add", "AveragePool", "Concat", "LeakyRelu", "MaxPool", "Relu", "Resize", "Slice", "Split"}
 """Operators that stay in integers where what they take and what they give is: on floats, every one would need both."""
+_ACTIVATIONS = {"LeakyRelu", "Relu"}
 _CARRY = {"Concat", "Identity", "Slice", "Split"}
 """Operators that change no value."""
 SAFE_BITS, ALL_BITS = 7, 8
@@ -147,6 +148,7 @@ class Graph:
             quantizer.quantize_model()
         quantizer.model.save_model_to_file(str(path))
         model = onnx.load(path)
+        _measure_integers(model)
         # The tools name every operator set that they know of; a library that does not know one refuses the file.
         used = {node.domain for node in model.graph.node}
         kept_sets = [entry for entry in model.opset_import if entry.domain in used]
@@ -156,13 +158,16 @@ class Graph:
         onnx.save(model, path)
 
     def _integers(self, kept: Collection[str]) -> list[Any]:
-        """Layers that are not kept, and what lies between them."""
+        """Layers that are not kept, what lies between them, and the activations right behind them."""
         layers = [node for node in self.model.graph.node if node.op_type == LAYER and node.name not in kept]
-        names = {node.name for node in layers} | (self._behind(layers) & self._before(layers))
+        given = {name for node in layers for name in node.output}
+        names = self._behind(layers) & self._before(layers)
         return [
             node
             for node in self.model.graph.node
-            if node.name in names and (node.op_type in _BETWEEN or (node.op_type == LAYER and node.name not in kept))
+            if (node.op_type == LAYER and node.name not in kept)
+            or (node.op_type in _BETWEEN and node.name in names)
+            or (node.op_type in _ACTIVATIONS and node.input[0] in given)
         ]
 
     def _behind(self, nodes: Iterable[Any]) -> set[str]:
@@ -177,6 +182,14 @@ class Graph:
         """Names of all nodes that flow into one of these."""
         makers = {name: node for node in self.model.graph.node for name in node.output}
         return _reached(nodes, lambda node: [makers[name] for name in node.input if name in makers])
+
+
+def _measure_integers(model: Any) -> None:
+    """Lets what asks for a tensor's shape ask its integers: a whole tensor would be made floats again for it."""
+    integers = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    for node in model.graph.node:
+        if node.op_type == "Shape" and node.input[0] in integers:
+            node.input[0] = integers[node.input[0]]
 
 
 def _reached(nodes: Iterable[Any], step: Any) -> set[str]:
