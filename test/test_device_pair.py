@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from unittest import mock
 
@@ -285,6 +286,26 @@ def test_networks_of_two_libraries_are_not_joined(tmp_path):
     frames = noise_pair(96, 128)
     assert_same(mixed.process(frames, ALL), pipeline("onnxruntime").process(frames, ALL))
     assert not mixed._joined[2].perceives
+
+
+def test_several_pairs_of_cameras_take_turns(theirs):
+    """Each with a thread and a calibration of its own, through the same two networks."""
+    options = NetworkOptions(name="torch", device="cpu", threads=1, warm_up_size=(120, 160), pairs=3)
+    fuser, perceiver = load_fuser("sage_fast", options), load_perceiver(PerceptionChoice(), options)
+    frames = [street(160, 120, index) for index in (40, 90, 140)]
+    registrars = [Half(120, 160, share) for share in (0.3, 0.5, 0.8)]
+    lines = [
+        FusionPipeline(each.sharing(), ThermalNormaliser(), registrar=registrar, perceiver=other.sharing())
+        for each, other, registrar in zip([fuser] * 3, [perceiver] * 3, registrars, strict=True)
+    ]
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda i: lines[i % 3].process(frames[i % 3], ALL), range(9)))
+    for i, each in enumerate(found):
+        theirs.registrar = registrars[i % 3]
+        wanted = theirs.process(frames[i % 3], ALL)
+        theirs.registrar = None
+        assert "device" in each.timings_ms
+        assert_same(each, wanted)
 
 
 def test_one_camera_alone(ours, theirs):

@@ -27,6 +27,7 @@ PARSED = {
     "evaluate": "scores whole sets; test_evaluate.py runs it on small ones",
     "export": "needs a trained checkpoint; test_export.py makes one",
     "masks": "needs the weights of a segmenter; test_masks_cli.py has stand-ins",
+    "models build": "needs a GPU; test_gpu_sessions.py has a stand-in",
     "models import-sage": "needs the authors' weights; test_import_sage.py has stand-ins",
     "train": "trains for hours; test_training.py and its like run a few steps",
 }

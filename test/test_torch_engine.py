@@ -149,6 +149,33 @@ def test_nothing_comes_from_the_host_while_it_runs(project, name):
     assert sized.steps < len(graph.nodes) or name != "perception", "sizes are computed once"
 
 
+def test_sizes_that_become_part_of_the_image_are_there_beforehand(tmp_path):
+    """The rows' numbers times the image, as an exporter writes them: from the host's sizes to the device's values."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "two"], ["rows"]),
+        helper.make_node("Range", ["zero", "rows", "one"], ["numbers"]),
+        helper.make_node("Cast", ["numbers"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["floats", "last"], ["column"]),
+        helper.make_node("Mul", ["x", "column"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, "h", "w"]) for name in "xy"]
+    numbers = {"two": 2, "zero": 0, "one": 1, "last": [-1]}
+    weights = [onnx.numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "g.onnx")
+    image = torch.zeros(1, 1, 6, 5, device="meta")
+    sized = SizedGraph(OnnxGraph(tmp_path / "g.onnx").to("meta"), ["y"], [image])
+    with Foreign() as foreign:
+        sized(image)
+    assert foreign.found == []
+    assert sized.steps == 1
+    engine = load(tmp_path / "g.onnx")
+    for rows in (6, 4):
+        (found,) = engine.run({"x": np.ones((1, 1, rows, 5), np.float32)})
+        assert found[0, 0, :, 0].tolist() == list(range(rows))
+
+
 def test_results_stay_as_they_are_when_the_next_image_comes(tmp_path):
     """Of a network that passes its input on, which the pipeline writes over."""
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, "h", "w"]) for name in "xy"]

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from sage_fusion_ros.engines.base import Array, Engine
+from sage_fusion_ros.engines.device_pair import DevicePair, Floats, Limits, Looking, Pixels, Seen, join
 
+_USUAL = Limits()
 _ROUNDS = 5
 _WORTH = 0.95  # of the time of single runs: a smaller gain is noise, and a batch makes the first one wait
 
@@ -50,6 +52,12 @@ class SharedEngine:
             raise call.error
         return call.results
 
+    def joined(self, perception: Engine | None, size_multiple: int) -> DevicePair | None:
+        """See device_pair.join; its pairs take turns too, one after the other."""
+        inner = perception._engine if isinstance(perception, SharedEngine) else perception
+        pair = join(self._engine, inner, size_multiple)
+        return None if pair is None else _InTurn(pair, self._turn)
+
     def close(self) -> None:
         """Frees the network, after the run in work."""
         with self._turn:
@@ -75,6 +83,31 @@ class SharedEngine:
                 call.error = error
         for call in calls:
             call.done = True
+
+
+class _InTurn:
+    """Two joined networks that several threads may call at once."""
+
+    def __init__(self, pair: DevicePair, turn: threading.Lock) -> None:
+        self._pair = pair
+        self._turn = turn
+
+    def prepare(self, height: int, width: int, looking: Looking | None) -> None:
+        """See DevicePair."""
+        self._pair.prepare(height, width, looking)
+
+    def start(
+        self,
+        rgb: Pixels,
+        thermal: Pixels,
+        seam: tuple[Floats, Floats] | None = None,
+        looking: Looking | None = None,
+        limits: Limits = _USUAL,
+    ) -> Callable[[], Seen]:
+        """See DevicePair; here the pair has been waited for when this returns."""
+        with self._turn:
+            seen = self._pair.start(rgb, thermal, seam, looking, limits)()
+        return lambda: seen
 
 
 class _Call:
