@@ -81,6 +81,7 @@ class FakeTorch:
         Stream=Stream,
         Event=Event,
         graph=_graph,
+        synchronize=lambda device: None,
         stream=lambda stream: contextlib.nullcontext(),
     )
 

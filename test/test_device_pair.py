@@ -358,6 +358,27 @@ def test_small_pairs_are_refused_and_large_ones_without_memory(ours, monkeypatch
         ours.process(noise_pair(64, 64))
 
 
+def test_what_can_not_be_joined_runs_one_after_the_other(monkeypatch, caplog, theirs):
+    monkeypatch.setattr(pair.TorchPair, "prepare", mock.Mock(side_effect=torch.OutOfMemoryError("no memory")))
+    ours = pipeline("torch")
+    assert "a pair can't stay on the device: no memory" in caplog.text
+    frames = noise_pair(96, 128)
+    found = ours.process(frames, ALL)
+    assert "perceive" in found.timings_ms
+    assert_same(found, theirs.process(frames, ALL))
+
+
+def test_images_may_be_read_only_and_run_backwards(ours, theirs, recwarn):
+    frames = noise_pair(96, 128)
+    rgb = frames.rgb.image[:, :, ::-1]
+    thermal = frames.thermal.image[::-1]
+    for image in (rgb, thermal):
+        image.flags.writeable = False
+    backwards = FramePair(replace(frames.rgb, image=rgb), replace(frames.thermal, image=thermal))
+    assert_same(ours.process(backwards, ALL), theirs.process(backwards, ALL))
+    assert not recwarn.list
+
+
 def test_luma_and_colour_are_opencvs():
     rng = np.random.default_rng(0)
     rgb = rng.integers(0, 256, (512, 512, 3), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -244,6 +245,16 @@ def test_a_gpu_that_is_not_there_fails_unless_the_cpu_is_allowed(monkeypatch):
     assert info.device == "cpu"
     assert "finds no GPU" in info.note
     assert load("sage_fast", device="auto").info.note == ""
+
+
+def test_a_gpu_that_torch_can_not_compute_on_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", mock.Mock(side_effect=RuntimeError("no kernel image")))
+    with pytest.raises(EngineError, match=r"'cuda', but torch .* can't compute on the GPU \(no kernel image\)"):
+        load("sage_fast", device="cuda")
+    info = load("sage_fast", device="auto").info
+    assert info.device == "cpu"
+    assert "no kernel image" in info.note
 
 
 def test_without_torch_the_way_to_it_is_told(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sage_fusion_ros.pipeline.perceive import Perceiver
 
 Pixels = npt.NDArray[np.uint8]
+logger = logging.getLogger(__name__)
 
 
 class OnDevice:
@@ -106,5 +108,9 @@ def on_device(fuser: Fuser, perceiver: Perceiver | None) -> OnDevice | None:
         return None
     device = OnDevice(pair, fuser, network)
     if fuser.warm_size is not None:
-        device.prepare(*fuser.warm_size)
+        try:
+            device.prepare(*fuser.warm_size)
+        except RuntimeError as error:  # torch's: out of memory, for one
+            logger.warning("a pair can't stay on the device: %s; the networks run one after the other", error)
+            return None
     return device

@@ -179,21 +179,33 @@ def _device(options: EngineOptions) -> tuple[torch.device, str]:
     Raises:
         EngineError: It can't be had.
     """
+    cpu = torch.device("cpu")
     if options.device == "cpu" or (options.device == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu"), ""
-    if options.device != "tensorrt" and torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device()), ""
+        return cpu, ""
     if options.device == "tensorrt":
         problem = "engine.device is 'tensorrt', which torch has not: set it to cuda, or engine.name to onnxruntime"
-    else:
+    elif reason := _cuda_problem():
         problem = (
-            f"engine.device is 'cuda', but torch {torch.__version__} finds no GPU: check the driver, install a build "
-            "of torch for CUDA, or set engine.allow_cpu"
+            f"engine.device is '{options.device}', but torch {torch.__version__} {reason}: check the driver, install "
+            "a build of torch for CUDA, or set engine.allow_cpu"
         )
-    if not options.allow_cpu:
+    else:
+        return torch.device("cuda", torch.cuda.current_device()), ""
+    if not (options.allow_cpu or options.device == "auto"):
         raise EngineError(problem)
     logger.warning("%s; the CPU is used", problem)
-    return torch.device("cpu"), problem
+    return cpu, problem
+
+
+def _cuda_problem() -> str:
+    """Why CUDA can't be used, or empty; a GPU that torch sees may be too old or too new for its build."""
+    if not torch.cuda.is_available():
+        return "finds no GPU"
+    try:
+        torch.ones(2, device="cuda").sum().item()
+    except RuntimeError as error:
+        return f"can't compute on the GPU ({error})"
+    return ""
 
 
 def _provider(device: torch.device, precision: str) -> str:

@@ -101,6 +101,7 @@ class _CudaProgram:
         self._stream, self._back = torch.cuda.Stream(device), torch.cuda.Stream(device)
         self._uploaded, self._downloaded = torch.cuda.Event(), torch.cuda.Event()
         self._staged = [torch.empty(each.shape, dtype=_dtype(each), pin_memory=True) for each in arrays]
+        torch.cuda.synchronize(device)  # what the stages hold was made on another stream
         self._recorded: list[tuple[torch.cuda.CUDAGraph, torch.cuda.Event, Tensors]] = []
         with torch.inference_mode(), torch.cuda.stream(self._stream), exact_convolutions():
             for staged, each in zip(self._staged, arrays, strict=True):
@@ -158,8 +159,9 @@ class _OnTheWay:
 
 
 def _tensor(array: Array) -> Tensor:
-    """Without a copy, but of arrays that are read-only, such as those of messages, of which torch warns."""
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+    """Without a copy where that can be: torch warns of arrays that are read-only, and takes none that run backwards."""
+    plain = array.flags.writeable and array.flags.c_contiguous
+    return torch.from_numpy(array if plain else array.copy())
 
 
 def _dtype(array: Array) -> torch.dtype:
