@@ -22,7 +22,7 @@ from sage_fusion_ros.engines.torch_engine.spatial import Attributes
 from sage_fusion_ros.errors import ModelError
 
 # What these take beside the image are sizes and limits, which are read as numbers.
-_READS_NUMBERS = ("Resize", "Pad", "Clip", "Range")
+READS_NUMBERS = ("Resize", "Pad", "Clip", "Range")
 
 
 class Node(NamedTuple):
@@ -81,7 +81,7 @@ class OnnxGraph(nn.Module):
             Node(node.op_type, list(node.input), list(node.output), _attributes(node, opset)) for node in nodes
         ]
         self._last_use = {name: i for i, node in enumerate(self.nodes) for name in node.inputs}
-        numbers = {name for node in self.nodes if node.kind in _READS_NUMBERS for name in node.inputs[1:]}
+        numbers = {name for node in self.nodes if node.kind in READS_NUMBERS for name in node.inputs[1:]}
         self._numbers: dict[str, Tensor] = {}
         self._names: dict[str, str] = {}
         for name in [name for name in constants if name in self._last_use]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sage_fusion_ros.engines.torch_engine.graph import Node, OnnxGraph
+from sage_fusion_ros.engines.torch_engine.graph import READS_NUMBERS, Node, OnnxGraph
 from sage_fusion_ros.engines.torch_engine.operators import HEAVY, TOGETHER
 
 
@@ -59,6 +59,13 @@ class SizedGraph:
             fixed = node.kind == "Shape" or moving.keys().isdisjoint(node.inputs)
             if not fixed and node.kind in TOGETHER:
                 takes = [part.to(device) if isinstance(part, Tensor) else part for part in takes]
+            elif not fixed:
+                # Sizes and limits are read as numbers; from a GPU that would have to be waited for.
+                counts = node.kind in READS_NUMBERS
+                takes = [
+                    part.cpu() if isinstance(part, Tensor) and (counts or not part.is_floating_point()) else part
+                    for part in takes
+                ]
             if half is not None and node.kind in HEAVY:
                 takes = [_cast(part, half) if isinstance(part, Tensor) else part for part in takes]
             step = _Step(node, takes, [])
