@@ -210,6 +210,7 @@ def test_the_progress_is_counted_right(made: Path, sets: list[Path], tmp_path: P
     ticks: list[int] = []
     tick = lambda: ticks.append(1)  # noqa: E731
     card = quantise(find_model(made), tmp_path / "copy", calibration, judged, fusion_loss, settings, {}, tick)
+    assert card.variants["int8"].made["judged_on"]["of_these_calibrated_on"] == 0
     assert card.variants["int8"].made["tensors_with_equalised_channels"] == 2 * equalised
     assert len(ticks) == steps(settings, 3, 2) == 3 * (3 + equalised) + 2
 

@@ -96,7 +96,7 @@ def quantise(
         model: A model for fusion or perception.
         output: Folder of a copy, new or empty; None: the model's own.
         calibration: Pairs that ranges are taken from, at least one; for perception, their `rgb` is the fused image.
-        judged: Pairs that decide, at least one; never any of the others.
+        judged: Pairs that decide, at least one; none of the others, or the figures flatter (the card would say so).
         judge: How.
         settings: The rest.
         notes: For the card, beside what is known here.
@@ -148,7 +148,7 @@ def quantise(
                 "of_each": f"a piece of at most {CROP[1]}x{CROP[0]} pixels" if fusion else "the whole fused image",
                 "seed": settings.seed,
             },
-            "judged_on": {"pairs": count_by_set(judged), "of_these_calibrated_on": 0},
+            "judged_on": {"pairs": count_by_set(judged), "of_these_calibrated_on": _shared(calibration, judged)},
             "against_fp32": {name: round(value, 4) for name, value in figures.items()},
             "tools": f"onnxruntime {onnxruntime.__version__}, onnx {onnx.__version__}",
             **notes,
@@ -167,6 +167,10 @@ def check_task(model: ModelFolder) -> None:
             f"model {model.path.parent} is for the task '{model.card.task}'; int8 is made of models for "
             f"{' and '.join(TASKS)}"
         )
+
+
+def _shared(first: Sequence[Sample], second: Sequence[Sample]) -> int:
+    return len({sample.name for sample in first} & {sample.name for sample in second})
 
 
 def _rank(figures: Mapping[str, float], least: Mapping[str, float] | None) -> float:
