@@ -226,7 +226,8 @@ def test_what_can_not_be_measured_is_refused_before_anything_is(project, tmp_pat
 
 
 @pytest.mark.long
-def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tmp_path, model):
+def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tmp_path):
+    model = str(make_model(tmp_path / "slow", repeat=20))
     command = bench(project, tmp_path / "out", model, "--quick", "--only", "cameras", "node", "--sizes", "160x120")
     run = subprocess.run(command, capture_output=True, text=True, timeout=170, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

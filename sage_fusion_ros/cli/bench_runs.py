@@ -24,6 +24,8 @@ from sage_fusion_ros.sources.open import open_source
 
 STILLS = 8
 SETTLE_S = 3.0
+MOST_HZ = 1000.0
+"""replay_node's greatest rate."""
 LIMIT_S = 900.0
 """A measurement that takes longer is given up; long enough for TensorRT to build an engine."""
 
@@ -128,7 +130,7 @@ def node_round(
         model: The fusion model.
         perception: The perception model; empty: the fused image alone.
         stills: What is sent, as make_stills makes it.
-        rate_hz: Pairs a second that are sent.
+        rate_hz: Pairs a second that are sent, at most MOST_HZ.
         folder: Where the logs go; new.
         signals: Looked at between the three.
 
@@ -148,7 +150,7 @@ def node_round(
             loops.append(measure(how, model, "pairs", signals, perception)["rate_hz"])
     outcome = node_run(how, model, perception, stills, rate_hz, paths, signals)
     return {
-        "sent_hz": rate_hz,
+        "sent_hz": plan.rate_hz,
         "bare_hz": loops[0],
         "bare_beside_reader_hz": loops[1],
         "node_hz": fused_rate(paths),
@@ -180,7 +182,9 @@ def node_run(
         signals: Looked at while it runs.
         cameras: Pairs of cameras that the node serves.
     """
-    plan = replace(_plan(how, model, perception, stills, rate_hz), cameras=cameras)
+    plan = _plan(how, model, perception, stills, rate_hz)
+    # Without waiting, discovery among so many images takes seconds of those that are counted.
+    plan = replace(plan, cameras=cameras, replay={**plan.replay, "wait_for_subscribers": cameras})
     outcome = perform(plan, paths, signals)
     if signals.received:
         raise KeyboardInterrupt
@@ -232,6 +236,7 @@ def _answer(child: Child, limit_s: float) -> Result:
 
 
 def _plan(how: How, model: str, perception: str, stills: Path, rate_hz: float) -> RunPlan:
+    rate_hz = min(rate_hz, MOST_HZ)
     seconds = how.seconds + SETTLE_S
     replay = {"source": str(stills), "rate": rate_hz, "loop": True, "duration": seconds, "wait_for_subscribers": 0}
     fusion = {

@@ -150,8 +150,8 @@ def _node(rows: list[Row], matrix: Matrix) -> Table:
     ]
     lines = [Line(label(row), "", [show(row[key]) for key, show in shown]) for row in rows]
     foot = [
-        "The replay sends as many pairs as the bare loop makes alone, and runs beside both. The last ratio is to the "
-        "network of the reference alone, in the same round.",
+        "The replay sends as many pairs as the bare loop makes alone, at most 1000 a second, and runs beside both. The "
+        "last ratio is to the network of the reference alone, in the same round.",
         "Its images received too: beside the bare loop another node receives and pairs all images.",
     ]
     return Table(f"The node over DDS, {matrix.sizes[0]}", columns, lines, foot)
