@@ -26,14 +26,17 @@ def keep_freed_memory() -> None:
     """Keeps freed image buffers in the process; without glibc it does nothing.
 
     By default glibc hands every large buffer back to the kernel and gets it anew, zeroed page by page: over half of
-    the processor time it takes to receive an image (docs/architecture.md). Memory then stays at its highest mark.
+    the processor time it takes to receive an image (docs/architecture.md). Memory then stays at its highest mark, so
+    there must be few places that keep it: glibc would give each of some thirty threads a heap of its own, up to eight
+    for each core, and what one thread's heap has freed no other thread gets.
     """
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    trim_threshold, top_pad, mmap_threshold, arena_max = -1, -2, -3, -8
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(mmap_threshold, 32 << 20)  # the most it takes; larger ones are no camera's
         mallopt(trim_threshold, 1 << 30)
         mallopt(top_pad, 16 << 20)
+        mallopt(arena_max, 2)
 
 
 def catch_signals() -> threading.Event:
