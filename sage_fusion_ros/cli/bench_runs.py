@@ -139,7 +139,7 @@ def node_round(
         KeyboardInterrupt: A signal came.
     """
     paths = new_paths(folder)
-    plan = _plan(how, model, perception, stills, rate_hz)
+    plan = plan_of(how, model, perception, stills, rate_hz)
     plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S})  # stopped when the loop beside it ends
     loops = []
     for reader in (False, True):
@@ -182,7 +182,7 @@ def node_run(
         signals: Looked at while it runs.
         cameras: Pairs of cameras that the node serves.
     """
-    plan = _plan(how, model, perception, stills, rate_hz)
+    plan = plan_of(how, model, perception, stills, rate_hz)
     # Without waiting, discovery among so many images takes seconds of those that are counted.
     plan = replace(plan, cameras=cameras, replay={**plan.replay, "wait_for_subscribers": cameras})
     outcome = perform(plan, paths, signals)
@@ -235,7 +235,16 @@ def _answer(child: Child, limit_s: float) -> Result:
     return {"refused": "crash", "reason": f"ended with code {child.exit_code}; its last line: {child.tail(1)}"}
 
 
-def _plan(how: How, model: str, perception: str, stills: Path, rate_hz: float) -> RunPlan:
+def plan_of(how: How, model: str, perception: str, stills: Path, rate_hz: float) -> RunPlan:
+    """A run of the node for so long, of which the first seconds are to be left out.
+
+    Args:
+        how: How the networks are run, and for how long.
+        model: The fusion model.
+        perception: The perception model; empty: the fused image alone.
+        stills: What make_stills gave.
+        rate_hz: Pairs a second, as far as the replay can send them.
+    """
     rate_hz = min(rate_hz, MOST_HZ)
     seconds = how.seconds + SETTLE_S
     replay = {"source": str(stills), "rate": rate_hz, "loop": True, "duration": seconds, "wait_for_subscribers": 0}
