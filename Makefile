@@ -58,7 +58,7 @@ help:
 	@echo "make demo [SOURCE=path]   replay thermal and RGB images through the fusion node; results in $(OUTPUT)/"
 	@echo "make test                 run the tests"
 	@echo "make lint                 check style, types and the layers of the package"
-	@echo "make test-long            the tests that take over a minute: every fault of the table, a short soak"
+	@echo "make test-long            the tests that take over a minute: every fault of the table, a short soak, more"
 	@echo "make bench [OFFICIAL=checkpoints.pt] [BENCH=--quick]   time everything; report in $(BENCH_OUTPUT)/"
 	@echo "make soak [MINUTES=60]    overload the node while its cameras die and return; results in $(SOAK_OUTPUT)/"
 	@echo "make faults               inject every fault and write docs/faults.md"

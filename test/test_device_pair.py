@@ -153,6 +153,7 @@ def test_what_is_wanted_is_given_and_no_more(ours, theirs, wants):
     assert_same(ours.process(frames, wants), theirs.process(frames, wants))
 
 
+@pytest.mark.long
 def test_thresholds_may_change_between_pairs(recorded):
     graphs, theirs = pipeline("torch", size=(240, 320)), pipeline("onnxruntime")
     frames = street(320, 240)
@@ -207,7 +208,7 @@ class Half:
         return Registered(thermal, self.coverage)
 
 
-@pytest.mark.parametrize("how", ["steps", "recorded"])
+@pytest.mark.parametrize("how", ["steps", pytest.param("recorded", marks=pytest.mark.long)])
 def test_where_thermal_does_not_reach_rgb_is_shown(request, how):
     if how == "recorded":
         request.getfixturevalue("recorded")
@@ -221,6 +222,7 @@ def test_where_thermal_does_not_reach_rgb_is_shown(request, how):
             np.testing.assert_array_equal(found.fused[:, 200:], frames.rgb.image[:, 200:])
 
 
+@pytest.mark.long
 def test_more_candidates_and_longer_chains_than_a_recording_holds(recorded, monkeypatch, theirs):
     graphs = pipeline("torch", size=(240, 320))
     frames = street(320, 240)
