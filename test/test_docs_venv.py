@@ -25,6 +25,7 @@ PARSED = {
     "calibrate": "searches for minutes in frames that see the same edges, which noise does not have",
     "demo": "a run of its own, which test_demo.py holds",
     "evaluate": "scores whole sets; test_evaluate.py runs it on small ones",
+    "models quantise": "looks at dozens of pairs; test_quantisation.py runs it on small ones",
     "export": "needs a trained checkpoint; test_export.py makes one",
     "masks": "needs the weights of a segmenter; test_masks_cli.py has stand-ins",
     "models build": "needs a GPU; test_gpu_sessions.py has a stand-in",

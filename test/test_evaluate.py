@@ -310,5 +310,5 @@ def test_the_shipped_models_are_compared_by_default(tmp_path):
     data = write_set(tmp_path / "set", ["a"])
     assert run("--data", data, *QUICK, "--output", tmp_path / "out") == 0
     facts = report(tmp_path / "out")
-    assert [row["name"] for row in facts["rows"] if row["kind"] == "model"] == ["sage", "sage_fast"]
+    assert [row["name"] for row in facts["rows"] if row["kind"] == "model"] == ["sage", "sage_fast", "sage_whole"]
     assert all(len(row["sha256"]) == 64 for row in facts["rows"] if row["kind"] == "model")

@@ -6,7 +6,7 @@ from mock_models import make_model
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
-from sage_fusion_ros.nodes import fusion_node
+from sage_fusion_ros.nodes import pair_server
 from sage_fusion_ros.nodes.fusion_node import FusionNode
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -39,7 +39,7 @@ def test_an_exception_in_activate_is_told_and_leads_back_to_unconfigured(node, m
 
     assert node.trigger_configure() == SUCCESS
     with monkeypatch.context() as patch:
-        patch.setattr(fusion_node, broken, fail)
+        patch.setattr(pair_server, broken, fail)
         assert node.trigger_activate() != SUCCESS
     assert state(node) == "unconfigured"
     assert not images_read_by(node)

@@ -85,21 +85,17 @@ class PairServer:
 
         Old models are freed when it lets go of them, which may be in the middle of a pair.
         """
-        if models is not self._models:
-            self._models = models
-            self._parts = models.sharing()
         assert self._outputs is not None
         self._outputs.configure(models.classes, dict(values))
         self._normaliser.settings = thermal_settings(values)
         self._registration.adjust(values)
-        fuser, perceiver = self._parts
-        self._pipeline = FusionPipeline(
-            fuser,
-            self._normaliser,
-            registrar=self._registration.registrar,
-            perceiver=perceiver,
-            **pipeline_settings(values),
-        )
+        if models is not self._models or self._pipeline is None:
+            self._models = models
+            fuser, perceiver = models.sharing()
+            registrar = self._registration.registrar
+            self._pipeline = FusionPipeline(fuser, self._normaliser, registrar=registrar, perceiver=perceiver)
+        for name, value in pipeline_settings(values).items():
+            setattr(self._pipeline, name, value)  # a pipeline made anew would join its models on their device anew
         if (worker := self._worker) is not None:
             worker.pipeline = self._pipeline
             with worker.lock:
