@@ -37,12 +37,12 @@ def test_a_killed_nodes_segment_goes_and_a_living_ones_stays(node):
     start = time.time() - 60
     held = open_files(node.pid)
     assert held, "the node holds a lock file"
-    remove_leftovers(since=start)
+    remove_leftovers(since=start, settled_s=0)
     assert held <= segments(), "it lives"
     os.killpg(node.pid, signal.SIGKILL)
     node.wait()
     assert held <= segments(), "nobody gives it back by itself"
-    assert remove_leftovers(since=start) >= 1
+    assert remove_leftovers(since=start, settled_s=0) >= 1
     assert not held & segments()
 
 
@@ -63,12 +63,13 @@ def test_what_is_older_or_no_segment_is_left_alone(tmp_path):
     for name in ("fastdds_a", "fastdds_a_el", "fastrtps_b", "fastrtps_b_el", "fastdds_port7400_el", "other_el"):
         (tmp_path / name).touch()
     os.utime(tmp_path / "fastdds_a_el", (1, 1))
-    assert remove_leftovers(tmp_path, since=100) == 1
+    assert remove_leftovers(tmp_path, since=100) == 0, "who made it may be about to lock it"
+    assert remove_leftovers(tmp_path, since=100, settled_s=-1) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "fastdds_a",
         "fastdds_a_el",
         "fastdds_port7400_el",
         "other_el",
     ]
-    assert remove_leftovers(tmp_path) == 1
+    assert remove_leftovers(tmp_path, settled_s=-1) == 1
     assert remove_leftovers(tmp_path / "missing") == 0

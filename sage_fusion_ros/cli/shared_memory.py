@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from pathlib import Path
 
 PLACE = Path("/dev/shm")
 _LOCK = "_el"  # beside each segment lies a file that its process holds locked for as long as it lives
 
 
-def remove_leftovers(place: Path = PLACE, since: float = 0.0) -> int:
+_SETTLED_S = 5.0  # a process that has just made a segment may not have locked it yet
+
+
+def remove_leftovers(place: Path = PLACE, since: float = 0.0, settled_s: float = _SETTLED_S) -> int:
     """Removes the segments of processes that are gone, as `fastdds shm clean` does; those in use stay.
 
     Args:
         place: Where segments lie.
         since: Time of day in seconds, as time.time; older segments stay.
+        settled_s: Segments that are not so many seconds old stay.
 
     Returns:
         How many were removed.
@@ -26,7 +31,7 @@ def remove_leftovers(place: Path = PLACE, since: float = 0.0) -> int:
             continue
         try:
             with lock.open("rb") as file:
-                if lock.stat().st_mtime < since:
+                if not since <= lock.stat().st_mtime <= time.time() - settled_s:
                     continue
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 segment.unlink(missing_ok=True)
