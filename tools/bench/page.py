@@ -7,11 +7,11 @@ from typing import Any
 
 from floors import count_all
 from matrix import Matrix
-from record import write_whole
 from summary import summarise
 from tables import tables_of
 
 from sage_fusion_ros.evaluation.comparison.table import as_text
+from sage_fusion_ros.evaluation.text_file import write_whole
 
 PAGE = "index.html"
 TEMPLATE = "report.html.jinja"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from matrix import Block, Cell
 
 from sage_fusion_ros.errors import ParameterError, SageFusionError
+from sage_fusion_ros.evaluation.text_file import write_whole
 
 FILE = "bench.json"
 FORMAT = 1
@@ -97,24 +97,6 @@ class Record:
             entry = {"round": block.round, **asdict(cell), "result": result}
             self.data["measurements"][_key(block, cell)] = entry
         self.save()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file under a temporary name first, so that a file of its name is always whole.
-
-    Raises:
-        SageFusionError: It can't be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise SageFusionError(f"{path} can't be written: {error.strerror}") from error
 
 
 def read(folder: Path) -> dict[str, Any]:

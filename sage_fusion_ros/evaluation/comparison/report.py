@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.evaluation.comparison.baselines import Baselines
 from sage_fusion_ros.evaluation.comparison.contenders import ContenderSpec
 from sage_fusion_ros.evaluation.comparison.detection import read_detections
@@ -35,6 +33,7 @@ from sage_fusion_ros.evaluation.comparison.summary import (
 from sage_fusion_ros.evaluation.comparison.table import Table
 from sage_fusion_ros.evaluation.machine import versions
 from sage_fusion_ros.evaluation.metrics.profiles import PROFILES
+from sage_fusion_ros.evaluation.text_file import write_whole
 
 REPORT_FILE = "evaluation.json"
 PAGE_FILE = "index.html"
@@ -154,7 +153,7 @@ def write_report(folder: Path, report: Mapping[str, Any]) -> Path:
     Raises:
         SageFusionError: The folder can't be written to.
     """
-    return _write(folder / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return write_whole(folder / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_page(
@@ -184,19 +183,4 @@ def write_page(
         overlays=sorted((o for o in overlays if o.views), key=lambda overlay: overlay.key),
         kinds={row["name"]: row["kind"] for row in report["rows"]},
     )
-    return _write(folder / PAGE_FILE, page)
-
-
-def _write(path: Path, text: str) -> Path:
-    """Under a temporary name first, so that a file of this name is always whole."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise SageFusionError(f"{path} can't be written: {error.strerror}") from error
-    return path
+    return write_whole(folder / PAGE_FILE, page)
