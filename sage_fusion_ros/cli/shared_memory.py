@@ -8,8 +8,6 @@ from pathlib import Path
 
 PLACE = Path("/dev/shm")
 _LOCK = "_el"  # beside each segment lies a file that its process holds locked for as long as it lives
-
-
 _SETTLED_S = 5.0  # a process that has just made a segment may not have locked it yet
 
 
