@@ -82,7 +82,7 @@ def test_every_pair_is_fused_under_the_headers_the_node_gives(bag, tmp_path, mod
 def test_a_pairs_messages_are_those_of_the_nodes_builders(bag, tmp_path, models):
     std_msgs = pytest.importorskip("std_msgs.msg")
     from sage_fusion_ros.bags.typestore import DETECTIONS, IMAGE
-    from sage_fusion_ros.nodes.detection_outputs import detection_array
+    from sage_fusion_ros.nodes.detection_outputs import BoxMessages
     from sage_fusion_ros.nodes.messages import image_message, ns_to_stamp
 
     assert fuse(bag, tmp_path / "out", models, "--outputs", "fused", "mask", "detections", "overlay") == 0
@@ -104,7 +104,7 @@ def test_a_pairs_messages_are_those_of_the_nodes_builders(bag, tmp_path, models)
     assert_equal(messages["fused"], image_message(result.fused, header), IMAGE)
     assert_equal(messages["mask"], image_message(result.mask, header), IMAGE)
     vision = messages_of("vision_msgs")
-    array = detection_array(vision, result.detections, result.detection_classes, header, True)
+    array = BoxMessages(vision).array(result.detections, result.detection_classes, header, True)
     assert_equal(messages["detections"], array, DETECTIONS)
     assert np.ptp(result.fused) > 0
     assert (messages["overlay"].height, messages["overlay"].encoding) == (48, "rgb8")

@@ -48,9 +48,9 @@ def test_images(pixels):
 @pytest.mark.parametrize("by_name", [True, False])
 @pytest.mark.parametrize("boxes", [BOXES, NO_BOXES], ids=["two", "none"])
 def test_detections(boxes, by_name):
-    from sage_fusion_ros.nodes.detection_outputs import detection_array
+    from sage_fusion_ros.nodes.detection_outputs import BoxMessages
 
-    theirs = detection_array(messages_of("vision_msgs"), boxes, CLASSES, ros_header(), by_name)
+    theirs = BoxMessages(messages_of("vision_msgs")).array(boxes, CLASSES, ros_header(), by_name)
     ours = messages.detection_array(boxes, CLASSES, messages.header(STAMP, "camera"), by_name)
     assert_equal(ours, theirs, DETECTIONS)
 

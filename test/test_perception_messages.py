@@ -9,7 +9,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from sage_fusion_ros.nodes.annotation_output import image_annotations
-from sage_fusion_ros.nodes.detection_outputs import detection_array
+from sage_fusion_ros.nodes.detection_outputs import BoxMessages
 from sage_fusion_ros.nodes.messages import OPTIONAL_PACKAGES, missing_text, ns_to_stamp
 from sage_fusion_ros.pipeline.overlay import colour_of_class
 from sage_fusion_ros.pipeline.types import Detections
@@ -41,7 +41,7 @@ def foxglove():
 
 @pytest.mark.parametrize(("by_name", "ids"), [(True, ["person", "car"]), (False, ["0", "1"])])
 def test_detections_have_centre_size_score_and_no_track(vision, by_name, ids):
-    array = sent(detection_array(vision, BOXES, CLASSES, HEADER, by_name))
+    array = sent(BoxMessages(vision).array(BOXES, CLASSES, HEADER, by_name))
     assert array.header == HEADER
     assert [d.header for d in array.detections] == [HEADER, HEADER]
     assert [d.results[0].hypothesis.class_id for d in array.detections] == ids
@@ -53,8 +53,18 @@ def test_detections_have_centre_size_score_and_no_track(vision, by_name, ids):
     assert all(d.id == "" for d in array.detections)
 
 
+def test_nothing_of_one_image_is_seen_in_the_next(vision):
+    """Although the messages are filled again."""
+    boxes = BoxMessages(vision)
+    fewer = Detections(BOXES.xyxy[1:] + 5, BOXES.scores[1:] / 2, BOXES.class_ids[1:])
+    later = Header(stamp=ns_to_stamp(7), frame_id="other")
+    for detections, header in ((BOXES, HEADER), (fewer, later), (NONE, HEADER), (BOXES, later)):
+        fresh = BoxMessages(vision).array(detections, CLASSES, header, True)
+        assert sent(boxes.array(detections, CLASSES, header, True)) == sent(fresh)
+
+
 def test_an_image_without_boxes_is_told_too(vision, foxglove):
-    assert sent(detection_array(vision, NONE, CLASSES, HEADER, True)) == vision.Detection2DArray(header=HEADER)
+    assert sent(BoxMessages(vision).array(NONE, CLASSES, HEADER, True)) == vision.Detection2DArray(header=HEADER)
     empty = sent(image_annotations(foxglove, NONE, CLASSES, HEADER))
     assert (empty.points, empty.texts) == ([], [])
     assert empty.timestamp == HEADER.stamp

@@ -20,7 +20,7 @@ from sage_fusion_ros.pipeline.slot import NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.types import Detections, Frame, FramePair
-from sage_fusion_ros.pipeline.worker import FusionWorker
+from sage_fusion_ros.pipeline.worker import WORK, FusionWorker
 
 MS = 1_000_000
 BASE = 1_700_000_000_000 * MS
@@ -117,6 +117,19 @@ def test_a_pair_becomes_a_result(rig):
     assert result.fused.shape == (12, 16, 3)
     assert (result.fused == 150).all()
     assert {"normalise", "register", "fuse"} <= result.timings_ms.keys()
+
+
+def test_overhead_is_what_a_pair_takes_beyond_the_work_itself(rig):
+    """A slow sink is overhead, a slow network is not; the same pair's times are compared, not medians of many."""
+    rig.fuser.fuse = lambda rgb, thermal: time.sleep(0.03) or np.asarray(rgb)
+    rig.sink.publish = lambda *_: time.sleep(0.02) or rig.sink.results.append(1)
+    offer(rig.worker, 0)
+    wait_until(lambda: "overhead" in rig.worker.stages_ms and "since_arrival" in rig.worker.stages_ms)
+    middle = {stage: times.percentiles(50)[0] for stage, times in rig.worker.stages_ms.items()}
+    work = sum(middle.get(stage, 0.0) for stage in WORK)
+    assert work >= 30
+    assert middle["overhead"] >= 20
+    assert middle["overhead"] == pytest.approx(middle["since_arrival"] - work)
 
 
 def test_overload_keeps_the_newest_and_counts_the_rest(rig):

@@ -31,39 +31,50 @@ class DetectionsTopic(Topic):
 
     def __init__(self, node: Node, messages: ModuleType, qos: QoSProfile, root: str = "~") -> None:
         super().__init__(node, messages.Detection2DArray, qos, root)
-        self._messages = messages
+        self._boxes = BoxMessages(messages)
 
     def fill(self, result: FusionResult, header: Header) -> Any:
         """One Detection2D a box; id stays empty, since nothing is tracked."""
-        return detection_array(self._messages, result.detections, result.detection_classes, header, self.by_name)
+        return self._boxes.array(result.detections, result.detection_classes, header, self.by_name)
 
 
-def detection_array(
-    messages: ModuleType, detections: Detections, classes: Sequence[str], header: Header, by_name: bool
-) -> Any:
-    """Boxes as vision_msgs/Detection2DArray.
+class BoxMessages:
+    """Boxes as vision_msgs/Detection2DArray, in messages that are made once and filled again for every image.
+
+    To make one takes fifteen times as long as to fill it, mostly for a pose that nobody sets.
 
     Args:
         messages: The module vision_msgs.msg.
-        detections: Boxes in image pixels.
-        classes: Name of each class id.
-        header: Of the array and of each detection.
-        by_name: Whether class_id is the class's name; its number as text otherwise.
     """
-    array = messages.Detection2DArray(header=header)
-    # tolist() gives Python's own numbers, which the message's fields need.
-    rows = zip(detections.xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
-    for (left, top, right, bottom), score, number in rows:
-        detection = messages.Detection2D(header=header)
-        box = detection.bbox
-        box.center.position.x, box.center.position.y = (left + right) / 2, (top + bottom) / 2
-        box.size_x, box.size_y = right - left, bottom - top
-        result = messages.ObjectHypothesisWithPose()
-        result.hypothesis.class_id = classes[number] if by_name else str(number)
-        result.hypothesis.score = score
-        detection.results = [result]
-        array.detections.append(detection)
-    return array
+
+    def __init__(self, messages: ModuleType) -> None:
+        self._messages = messages
+        self._made: list[Any] = []
+
+    def array(self, detections: Detections, classes: Sequence[str], header: Header, by_name: bool) -> Any:
+        """Boxes as a message whose detections are good until the next call.
+
+        Args:
+            detections: Boxes in image pixels.
+            classes: Name of each class id.
+            header: Of the array and of each detection.
+            by_name: Whether class_id is the class's name; its number as text otherwise.
+        """
+        count = len(detections.scores)
+        while len(self._made) < count:
+            result = self._messages.ObjectHypothesisWithPose()
+            self._made.append(self._messages.Detection2D(results=[result]))
+        array = self._messages.Detection2DArray(header=header, detections=self._made[:count])
+        # tolist() gives Python's own numbers, which the message's fields need.
+        rows = zip(detections.xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True)
+        for detection, ((left, top, right, bottom), score, number) in zip(array.detections, rows, strict=True):
+            detection.header = header
+            box, hypothesis = detection.bbox, detection.results[0].hypothesis
+            box.center.position.x, box.center.position.y = (left + right) / 2, (top + bottom) / 2
+            box.size_x, box.size_y = right - left, bottom - top
+            hypothesis.class_id = classes[number] if by_name else str(number)
+            hypothesis.score = score
+        return array
 
 
 class LabelInfoTopic:

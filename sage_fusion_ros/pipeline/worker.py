@@ -29,6 +29,9 @@ _LOOK_NS = 500_000_000  # how often images that nobody wants are looked at, so t
 # takes over from the other, comes of clocks that have nothing in common; to wait it out would be an outage.
 _FOREIGN_CLOCK_NS = 10_000_000_000
 
+WORK = ("decode", "normalise", "register", "fuse", "perceive", "segment", "detect", "tint", "device", "encode")
+"""The stages that any program has that does the same to a pair; what else passes until it is published is overhead."""
+
 
 class Sink(Protocol):
     """Where results go. All of it is called on the worker's thread."""
@@ -180,8 +183,11 @@ class FusionWorker:
             self.modes[pick.mode] += 1
             if pick.dt_ns is not None and pick.mode == PAIR:
                 self.pair_dt_ms.add(pick.dt_ns / 1e6)
-            waited = {"since_arrival": (now - pick.arrived_ns) / 1e6}
-            for stage, duration in {**watch.laps_ms, **result.timings_ms, **waited}.items():
+            stages = {**watch.laps_ms, **result.timings_ms}
+            whole = (now - pick.arrived_ns) / 1e6
+            stages["overhead"] = whole - sum(stages.get(stage, 0.0) for stage in WORK)
+            stages["since_arrival"] = whole
+            for stage, duration in stages.items():
                 self.stages_ms.setdefault(stage, Rolling()).add(duration)
 
     def _read(self, arrival: Arrival | None, convert: Callable[[Image], Image]) -> Frame | None:
