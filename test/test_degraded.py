@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sage_fusion_ros.pipeline import worker as worker_module
 from sage_fusion_ros.pipeline.degraded import DegradedSettings, Intake
 from sage_fusion_ros.pipeline.freeze import FreezeWatch
-from sage_fusion_ros.pipeline.fusion_pipeline import Wants
+from sage_fusion_ros.pipeline.fusion_pipeline import Fused, Wants
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
+from sage_fusion_ros.pipeline.registration import Registered
 from sage_fusion_ros.pipeline.types import FusionResult
 from sage_fusion_ros.pipeline.worker import FusionWorker
 
@@ -266,7 +267,7 @@ class Sink:
     def wants(self):
         return Wants()
 
-    def publish(self, pick, result, watch):
+    def publish(self, pick, result, wants, watch):
         self.picks.append(pick)
 
     def report(self, camera, error):
@@ -276,12 +277,15 @@ class Sink:
 class Pipeline:
     """Gives the RGB image's size, or the thermal one's."""
 
-    def process(self, pair, wants):
-        return FusionResult(np.asarray(pair.rgb.image, np.uint8))
+    def fuse(self, pair, wants):
+        return Fused(np.asarray(pair.rgb.image, np.uint8), Registered(None), wants)
 
-    def process_alone(self, frame, rgb_size, wants):
+    def fuse_alone(self, frame, rgb_size, wants):
         image = np.zeros((*frame.image.shape[:2], 3), np.uint8)
-        return FusionResult(image, view="rgb" if frame.image.ndim == 3 else "thermal")
+        return Fused(image, Registered(None), wants, "rgb" if frame.image.ndim == 3 else "thermal")
+
+    def finish(self, fused):
+        return FusionResult(fused.image, view=fused.view)
 
 
 def picture(camera, at, fault):

@@ -1,4 +1,4 @@
-"""The slot, the rate limit, the statistics and the worker thread: newest wins, everything else is counted."""
+"""The worker's threads: the newest pair wins, everything else is counted."""
 
 import threading
 import time
@@ -6,18 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sage_fusion_ros.pipeline.degraded import DegradedSettings
-from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants, resize_to
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Wants
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
 from sage_fusion_ros.pipeline.pixel_maps import HomographyMap
-from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.registration import Registrar
-from sage_fusion_ros.pipeline.slot import NewestSlot
-from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.thermal import ThermalNormaliser
 from sage_fusion_ros.pipeline.types import Detections, Frame, FramePair
 from sage_fusion_ros.pipeline.worker import WORK, FusionWorker
@@ -45,8 +40,10 @@ class FakeFuser:
         self.gate = threading.Event()
         self.gate.set()
         self.error = None
+        self.calls = 0
 
     def fuse(self, rgb, thermal):
+        self.calls += 1
         assert self.gate.wait(20)
         if self.error:
             raise self.error
@@ -54,14 +51,20 @@ class FakeFuser:
 
 
 class FakePerceiver:
-    """Calls the whole image class 0 and finds one box; keeps what it was asked."""
+    """Calls the whole image class 0 and finds one box; keeps what it was asked. Can be held, and told to fail."""
 
     def __init__(self, mask_classes=("road",), detection_classes=("person",)):
         self.mask_classes = mask_classes
         self.detection_classes = detection_classes
         self.asked = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error = None
 
     def perceive(self, fused, *, mask, detections, score_threshold, iou_threshold, watch=None):
+        assert self.gate.wait(20)
+        if self.error:
+            raise self.error
         self.asked.append((fused.copy(), mask, detections, score_threshold, iou_threshold))
         found = Detections(np.float32([[1, 2, 3, 4]]), np.float32([0.5]), np.array([0]))
         watch.lap("perceive")
@@ -77,7 +80,7 @@ class Sink:
     def wants(self):
         return self.listens
 
-    def publish(self, match, result, watch):
+    def publish(self, match, result, wants, watch):
         self.results.append((match, result))
 
     def report(self, camera, error):
@@ -94,13 +97,27 @@ def image_of(pixels, **changes):
     return SimpleNamespace(header=SimpleNamespace(frame_id="camera"), **{**fields, **changes})
 
 
-@pytest.fixture
-def rig():
+@pytest.fixture(params=[False, True], ids=["one_thread", "overlap"])
+def rig(request):
     fuser, sink = FakeFuser(), Sink()
-    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), FusionPipeline(fuser, ThermalNormaliser()), sink)
+    pipeline = FusionPipeline(fuser, ThermalNormaliser())
+    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), pipeline, sink, overlap=request.param)
     worker.start()
     yield SimpleNamespace(worker=worker, fuser=fuser, sink=sink)
     fuser.gate.set()
+    worker.stop()
+
+
+@pytest.fixture
+def overlapping():
+    fuser, perceiver, sink = FakeFuser(), FakePerceiver(), Sink()
+    sink.listens = Wants(mask=True)
+    pipeline = FusionPipeline(fuser, ThermalNormaliser(), perceiver=perceiver)
+    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), pipeline, sink, overlap=True)
+    worker.start()
+    yield worker, fuser, perceiver, sink
+    fuser.gate.set()
+    perceiver.gate.set()
     worker.stop()
 
 
@@ -145,6 +162,53 @@ def test_overload_keeps_the_newest_and_counts_the_rest(rig):
     assert stamps[-1] == BASE + 19 * 33 * MS, "the newest pair is fused"
     assert rig.worker.dropped["replaced by a newer pair"] == 20 - len(stamps)
     assert len(stamps) <= 3
+
+
+def test_with_overlap_the_next_pair_is_fused_while_the_last_is_looked_at(overlapping):
+    worker, fuser, perceiver, sink = overlapping
+    perceiver.gate.clear()
+    for i in range(20):
+        offer(worker, i)
+        wait_until(lambda i=i: worker.pairing.matched == i + 1)
+        if i < 2:
+            wait_until(lambda i=i: fuser.calls == i + 1)
+    assert sink.results == []
+    assert fuser.calls == 2, "none is begun while a fused one waits"
+    perceiver.gate.set()
+    wait_until(lambda: len(sink.results) + sum(worker.dropped.values()) == 20)
+    stamps = [match.stamp_ns for match, _ in sink.results]
+    assert stamps == [BASE, BASE + 33 * MS, BASE + 19 * 33 * MS], "in order, and the newest of those that waited"
+
+
+def test_with_overlap_a_stop_brings_out_what_is_in_work(overlapping):
+    worker, fuser, perceiver, sink = overlapping
+    perceiver.gate.clear()
+    for i in range(3):
+        offer(worker, i)
+        if i < 2:
+            wait_until(lambda i=i: fuser.calls == i + 1)
+    wait_until(lambda: worker._slot._item is not None)
+    stopping = threading.Thread(target=worker.stop)
+    stopping.start()
+    perceiver.gate.set()
+    stopping.join(20)
+    assert not stopping.is_alive()
+    assert [match.stamp_ns for match, _ in sink.results] == [BASE, BASE + 33 * MS]
+    assert dict(worker.dropped) == {"stopped": 1}
+
+
+def test_with_overlap_failures_of_either_half_leave_the_other_pairs_alone(overlapping):
+    worker, fuser, perceiver, sink = overlapping
+    perceiver.error = RuntimeError("no")
+    offer(worker, 0)
+    wait_until(lambda: worker.dropped["failed"] == 1)
+    perceiver.error, fuser.error = None, RuntimeError("no")
+    offer(worker, 1)
+    wait_until(lambda: worker.dropped["failed"] == 2)
+    fuser.error = None
+    offer(worker, 2)
+    wait_until(lambda: len(sink.results) == 1)
+    assert len(sink.errors) == 2
 
 
 @pytest.mark.parametrize("mask", [False, True])
@@ -295,58 +359,3 @@ def test_every_pair_is_accounted_for(rig):
     rig.worker.stop()
     waiting = sum(rig.worker.pairing.dropped.values())
     assert 2 * rig.worker.pairing.matched + waiting == 400
-
-
-def test_slot_gives_back_what_it_drops():
-    slot = NewestSlot()
-    assert slot.put(1) is None
-    assert slot.put(2) == 1
-    assert slot.take() == 2
-    assert slot.take(0.0) is None
-    slot.put(3)
-    assert slot.close() == 3
-    assert slot.put(4) == 4, "a closed slot takes nothing"
-    assert slot.take() is None
-
-
-@given(st.floats(1, 120), st.floats(1, 120))
-def test_rate_limit_holds_the_mean(limit_hz, input_hz):
-    limiter = RateLimiter(limit_hz)
-    seconds = 20
-    passed = sum(limiter.allows(round(i * 1e9 / input_hz)) for i in range(int(input_hz * seconds)))
-    assert passed <= min(limit_hz, input_hz) * seconds + 2
-    assert passed >= 0.9 * min(limit_hz, input_hz) * seconds - 2
-
-
-def test_no_limit_lets_all_through():
-    assert all(RateLimiter(0).allows(0) for _ in range(10))
-
-
-def test_rate_meter_follows_a_camera_and_its_death():
-    meter = RateMeter()
-    assert meter.rate_hz(0) == 0
-    assert meter.age_ms(0) is None
-    for i in range(61):
-        meter.tick(i * 33_333_333)
-    last = 60 * 33_333_333
-    assert meter.rate_hz(last) == pytest.approx(30, abs=0.1)
-    assert meter.age_ms(last + 5 * MS) == pytest.approx(5)
-    assert meter.rate_hz(last + 2000 * MS) < 30
-    assert meter.rate_hz(last + 4000 * MS) == 0
-    assert meter.age_ms(last + 4000 * MS) == pytest.approx(4000), "how long ago outlives the window"
-    assert meter.total == 61
-
-
-def test_rolling_percentiles_are_of_the_newest_values():
-    rolling = Rolling(10)
-    assert rolling.percentiles(50) is None
-    for value in range(100):
-        rolling.add(value)
-    assert rolling.percentiles(0, 50, 100) == (90, 94.5, 99)
-    rolling.clear()
-    assert rolling.percentiles(50) is None
-
-
-@pytest.mark.parametrize("size", [(12, 16), (6, 8), (24, 32), (480, 640)])
-def test_resize_keeps_a_flat_image_flat(size):
-    assert (resize_to(np.full(size, 77, np.uint8), 12, 16) == 77).all()

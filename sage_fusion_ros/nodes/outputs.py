@@ -1,10 +1,10 @@
-"""All topics of a fused pair: published on the worker's thread under one header, only where somebody listens."""
+"""All topics of a fused pair: published by one of the worker's threads under one header, where somebody listens."""
 
 from __future__ import annotations
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -150,12 +150,12 @@ class Outputs:
         wants = Wants(fused=False)
         for topic in self._heard:
             wants |= topic.needs & can
-        return wants
+        return replace(wants, asked_by=tuple(self._heard))
 
-    def publish(self, pick: Pick, result: FusionResult, watch: Stopwatch) -> None:
+    def publish(self, pick: Pick, result: FusionResult, wants: Wants, watch: Stopwatch) -> None:
         """Publishes a result on the topics heard when it was begun, and its debug values; laps each topic's stage."""
         header = Header(stamp=ns_to_stamp(pick.stamp_ns), frame_id=pick.frame_id)
-        for topic in self._heard:
+        for topic in wants.asked_by:
             if self._fits(topic, result):
                 topic.publish(result, header, watch)
         self._publish_camera_info(header, result.view, *result.fused.shape[1::-1])

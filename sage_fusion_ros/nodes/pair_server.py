@@ -110,7 +110,12 @@ class PairServer:
             ParameterError: An override is no QoS.
         """
         self._worker = FusionWorker(
-            make_pairing(values), self._pipeline, self._outputs, values["rate.max_hz"], degraded_settings(values)
+            make_pairing(values),
+            self._pipeline,
+            self._outputs,
+            values["rate.max_hz"],
+            degraded_settings(values),
+            overlap=values["rate.overlap"],
         )
         self._watch = Watch(self._node, self._worker, self._label, self._log)
         self._worker.start()

@@ -131,6 +131,11 @@ FUSION_PARAMETERS = ParameterTable(
     *DEGRADED_PARAMETERS,
     Spec("rate.max_hz", 0.0, "Most pairs fused a second; 0 fuses every pair.", "Hz", 0.0, 1000.0, live=True),
     Spec(
+        "rate.overlap",
+        False,
+        "Fuse a pair while the one before is still looked at: more pairs a second on few cores, each a little later.",
+    ),
+    Spec(
         "thermal.normalisation",
         "auto",
         "auto: 8-bit as it is, others by percentiles; percentile: always; fixed: thermal.low to thermal.high.",

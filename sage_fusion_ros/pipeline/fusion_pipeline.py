@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,11 +28,13 @@ class Wants:
         fused: The fused image itself. It is always computed, since the others come from it, but coloured only then.
         mask: The semantic mask.
         detections: The boxes.
+        asked_by: Who listens: a sink's own note, which it finds again beside the result.
     """
 
     fused: bool = True
     mask: bool = False
     detections: bool = False
+    asked_by: tuple[Any, ...] = field(default=(), compare=False, repr=False)
 
     def __bool__(self) -> bool:
         return self.fused or self.mask or self.detections
@@ -47,9 +49,33 @@ class Wants:
 FUSED_ONLY = Wants()
 
 
+@dataclass(frozen=True)
+class Fused:
+    """A pair half way: fused, and not yet looked at.
+
+    Attributes:
+        image: uint8 HxWx3 RGB, without tint.
+        registered: The thermal image that went in.
+        wants: What is asked of the pair.
+        view: Which camera's geometry the image has.
+        timings_ms: Of each stage so far.
+        seen: Mask and boxes, where the models are joined on a device and have found them already.
+    """
+
+    image: npt.NDArray[np.uint8]
+    registered: Registered
+    wants: Wants
+    view: str = RGB_VIEW
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    seen: tuple[npt.NDArray[np.uint8] | None, Detections | None] | None = None
+
+
 @dataclass
 class FusionPipeline:
-    """The work on one pair. Stateful only in the thermal normaliser's smoothed range; one thread at a time.
+    """The work on one pair, in two halves: `fuse` or `fuse_alone`, then `finish`.
+
+    Each half is for one thread at a time, and the two may be two threads. Stateful only in the thermal normaliser's
+    smoothed range.
 
     Attributes:
         fuser: The fusion model.
@@ -74,7 +100,17 @@ class FusionPipeline:
         self._device()  # what it takes to join the models is not to be paid by the first pair
 
     def process(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> FusionResult:
-        """Fuses a pair, and looks at the fused image for what is wanted of it.
+        """Both halves; see fuse and finish."""
+        return self.finish(self.fuse(pair, wants))
+
+    def process_alone(
+        self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY
+    ) -> FusionResult:
+        """Both halves; see fuse_alone and finish."""
+        return self.finish(self.fuse_alone(frame, rgb_size, wants))
+
+    def fuse(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> Fused:
+        """Fuses a pair.
 
         Args:
             pair: RGB and thermal frames of any sizes; the result has the RGB frame's.
@@ -95,11 +131,9 @@ class FusionPipeline:
             return self._on_device(device, rgb, registered, wants, watch)
         fused = self._fuse(rgb, registered)
         watch.lap("fuse")
-        return self._look(fused, registered, wants, watch)
+        return Fused(fused, registered, wants, timings_ms=watch.laps_ms)
 
-    def process_alone(
-        self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY
-    ) -> FusionResult:
+    def fuse_alone(self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY) -> Fused:
         """What goes out of one camera while the other one is lost; the networks look at it as at any fused image.
 
         An RGB image goes out as it is. A thermal image is fused with black: what the network makes of an RGB camera
@@ -117,7 +151,7 @@ class FusionPipeline:
         """
         watch = Stopwatch()
         if frame.image.ndim == 3:
-            return self._look(np.asarray(frame.image, np.uint8), Registered(None), wants, watch)
+            return Fused(np.asarray(frame.image, np.uint8), Registered(None), wants)
         thermal = self.normaliser(frame.image, frame.stamp_ns)
         watch.lap("normalise")
         registered, view = Registered(thermal), THERMAL_VIEW
@@ -129,7 +163,39 @@ class FusionPipeline:
         assert registered.thermal is not None
         fused = self._fuse(np.zeros((*registered.thermal.shape, 3), np.uint8), registered)
         watch.lap("fuse")
-        return replace(self._look(fused, registered, wants, watch), view=view)
+        return Fused(fused, registered, wants, view, watch.laps_ms)
+
+    def finish(self, fused: Fused) -> FusionResult:
+        """Looks at a fused image for what is wanted of it, and tints it."""
+        watch = Stopwatch()
+        wants, perceiver, image = fused.wants, self.perceiver, fused.image
+        mask, detections = fused.seen or (None, None)
+        if fused.seen is None and perceiver is not None and (wants.mask or wants.detections):
+            # Before the tint, which is for people: the networks have learnt from images without it.
+            mask, detections = perceiver.perceive(
+                image,
+                mask=wants.mask and bool(perceiver.mask_classes),
+                detections=wants.detections and bool(perceiver.detection_classes),
+                score_threshold=self.score_threshold,
+                iou_threshold=self.iou_threshold,
+                watch=watch,
+            )
+            watch.skip()
+        registered = fused.registered
+        if (strength := self.thermal_tint) and wants.fused and registered.thermal is not None:
+            tinted = tint_warm(image, registered.thermal, strength)
+            image = registered.coverage.join(tinted, image) if registered.coverage else tinted
+            watch.lap("tint")
+        return FusionResult(
+            fused=image,
+            mask=mask,
+            detections=detections,
+            mask_classes=() if mask is None or perceiver is None else perceiver.mask_classes,
+            detection_classes=() if detections is None or perceiver is None else perceiver.detection_classes,
+            thermal_valid=registered.valid(*image.shape[:2]),
+            view=fused.view,
+            timings_ms={**fused.timings_ms, **watch.laps_ms},
+        )
 
     def _device(self) -> OnDevice | None:
         """The models joined on their device, where that can be; joined anew when one of them was replaced."""
@@ -139,8 +205,8 @@ class FusionPipeline:
 
     def _on_device(
         self, device: OnDevice, rgb: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
-    ) -> FusionResult:
-        fused, mask, detections = device.process(
+    ) -> Fused:
+        image, mask, detections = device.process(
             rgb,
             registered,
             mask=wants.mask,
@@ -149,53 +215,8 @@ class FusionPipeline:
             overlap=self.iou_threshold,
         )
         watch.lap("device")
-        if not device.perceives:
-            return self._look(fused, registered, wants, watch)
-        return self._finish(fused, mask, detections, registered, wants, watch)
-
-    def _look(
-        self, fused: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
-    ) -> FusionResult:
-        """Mask, boxes and tint of a fused image."""
-        mask, detections = None, None
-        perceiver = self.perceiver
-        if perceiver is not None and (wants.mask or wants.detections):
-            # Before the tint, which is for people: the networks have learnt from images without it.
-            mask, detections = perceiver.perceive(
-                fused,
-                mask=wants.mask and bool(perceiver.mask_classes),
-                detections=wants.detections and bool(perceiver.detection_classes),
-                score_threshold=self.score_threshold,
-                iou_threshold=self.iou_threshold,
-                watch=watch,
-            )
-            watch.skip()
-        return self._finish(fused, mask, detections, registered, wants, watch)
-
-    def _finish(
-        self,
-        fused: npt.NDArray[np.uint8],
-        mask: npt.NDArray[np.uint8] | None,
-        detections: Detections | None,
-        registered: Registered,
-        wants: Wants,
-        watch: Stopwatch,
-    ) -> FusionResult:
-        """The tint, and everything under one name."""
-        perceiver = self.perceiver
-        if (strength := self.thermal_tint) and wants.fused and registered.thermal is not None:
-            tinted = tint_warm(fused, registered.thermal, strength)
-            fused = registered.coverage.join(tinted, fused) if registered.coverage else tinted
-            watch.lap("tint")
-        return FusionResult(
-            fused=fused,
-            mask=mask,
-            detections=detections,
-            mask_classes=() if mask is None or perceiver is None else perceiver.mask_classes,
-            detection_classes=() if detections is None or perceiver is None else perceiver.detection_classes,
-            thermal_valid=registered.valid(*fused.shape[:2]),
-            timings_ms=watch.laps_ms,
-        )
+        seen = (mask, detections) if device.perceives else None
+        return Fused(image, registered, wants, timings_ms=watch.laps_ms, seen=seen)
 
     def _register(self, thermal: npt.NDArray[np.uint8], height: int, width: int) -> Registered:
         if self.registrar is None:

@@ -1,4 +1,4 @@
-"""The newest-wins slot of size one between the thread that receives and the thread that works."""
+"""Between threads: the newest-wins slot behind the one that receives, and the handover from one worker to the next."""
 
 from __future__ import annotations
 
@@ -53,3 +53,37 @@ class NewestSlot(Generic[T]):
     def closed(self) -> bool:
         """Whether close() was called."""
         return self._closed
+
+
+class Handover(Generic[T]):
+    """Passes items from one thread to another, none of them lost and none of them waiting.
+
+    Who gives is held until the other one has taken: so the first never begins a new item while one lies finished, and
+    what it begins then is the newest.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._items: list[T] = []
+        self._closed = False
+
+    def give(self, item: T) -> None:
+        """Returns once the item is taken; not to be called after close()."""
+        with self._condition:
+            self._items.append(item)
+            self._condition.notify_all()
+            self._condition.wait_for(lambda: not self._items)
+
+    def take(self) -> T | None:
+        """Waits for an item; None once closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: bool(self._items) or self._closed)
+            item = self._items.pop() if self._items else None
+            self._condition.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Ends the waiting of the one who takes; the one who gives must have ended."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""The worker thread: takes the newest pair of messages, decodes, processes and hands over; counts what it drops."""
+"""The worker: takes the newest pair of messages, decodes, fuses, looks and hands over; counts what it drops."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sage_fusion_ros.errors import ImageFormatError, SageFusionError
 from sage_fusion_ros.pipeline.choice import Chooser
 from sage_fusion_ros.pipeline.compressed_codec import decode
 from sage_fusion_ros.pipeline.degraded import NEVER_LOST, PAIR, DegradedSettings, Intake, Matcher, Pick
-from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Stopwatch, Wants
+from sage_fusion_ros.pipeline.fusion_pipeline import Fused, FusionPipeline, Stopwatch, Wants
 from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal
 from sage_fusion_ros.pipeline.pairing import Arrival
 from sage_fusion_ros.pipeline.rate import RateLimiter
-from sage_fusion_ros.pipeline.slot import NewestSlot
+from sage_fusion_ros.pipeline.slot import Handover, NewestSlot
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.types import RGB_VIEW, Frame, FramePair, FusionResult, Image
 
@@ -34,22 +34,42 @@ WORK = ("decode", "normalise", "register", "fuse", "perceive", "segment", "detec
 
 
 class Sink(Protocol):
-    """Where results go. All of it is called on the worker's thread."""
+    """Where results go. Called by the worker's threads, `wants` by one and `publish` by one."""
 
     def wants(self) -> Wants:
         """What somebody listens to; nothing is computed for the rest."""
 
-    def publish(self, pick: Pick, result: FusionResult, watch: Stopwatch) -> None:
-        """Takes a result over; laps its own stages on the watch."""
+    def publish(self, pick: Pick, result: FusionResult, wants: Wants, watch: Stopwatch) -> None:
+        """Takes over a result and what was wanted of it; laps its own stages on the watch."""
 
     def report(self, camera: str, error: Exception) -> None:
         """Takes note of a pair that could not be fused; camera is "rgb", "thermal" or "pair"."""
+
+
+@dataclass(frozen=True)
+class _Half:
+    """A pick whose image is fused: what its second half needs."""
+
+    pick: Pick
+    rgb: Frame | None
+    thermal: Frame | None
+    pipeline: FusionPipeline
+    fused: Fused
+    watch: Stopwatch
 
 
 class FusionWorker:
     """Pairs frames as they arrive and fuses the newest pair on a thread of its own.
 
     `offer` is what a subscription calls: it stores and returns. Nothing is ever decoded or fused in it or in a lock.
+
+    Args:
+        pairing: Makes the pairs.
+        pipeline: Works on them.
+        sink: Takes the results.
+        max_hz: Most pairs begun a second; 0: all.
+        degraded: When a camera is lost, and what goes out then.
+        overlap: Whether a second thread looks at a fused image and publishes while the first fuses the next pair.
     """
 
     def __init__(
@@ -59,6 +79,7 @@ class FusionWorker:
         sink: Sink,
         max_hz: float = 0.0,
         degraded: DegradedSettings = NEVER_LOST,
+        overlap: bool = False,
     ) -> None:
         self.pipeline = pipeline  # replaced as a whole when the model changes; read once a pair
         self.limiter = RateLimiter(max_hz)
@@ -79,16 +100,23 @@ class FusionWorker:
         self._looked_ns = 0
         self._rgb_frame_id = ""
         self._thread = threading.Thread(target=self._work, name="fusion_worker", daemon=True)
+        self._handover: Handover[_Half] = Handover()
+        self._finisher = threading.Thread(target=self._finish_each, name="finisher", daemon=True) if overlap else None
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the threads."""
         self._thread.start()
+        if self._finisher is not None:
+            self._finisher.start()
 
     def stop(self) -> None:
-        """Ends the thread after the pair in work; drops what waits, counted as "stopped". May be called twice."""
+        """Ends the threads after the pairs in work; drops what waits, counted as "stopped". May be called twice."""
         if self._slot.close() is not None:
             self.dropped["stopped"] += 1
         self._thread.join()
+        if self._finisher is not None:
+            self._handover.close()
+            self._finisher.join()
         with self.lock:
             self.pairing.clear("stopped")
 
@@ -155,40 +183,65 @@ class FusionWorker:
             if choice.pick.mode != pick.mode and not self._in_turn(choice.pick):
                 return
             pick = self._last = choice.pick
-            result = self._process(choice.frames, wants)
+            pipeline = self.pipeline
+            if isinstance(choice.frames, FramePair):
+                fused = pipeline.fuse(choice.frames, wants)
+            else:
+                fused = pipeline.fuse_alone(choice.frames, self.size, wants)
+        except Exception as error:
+            self._last = pick
+            self._failed(camera, error, bool(wants))  # counted above where nobody listens
+            return
+        half = _Half(pick, rgb, thermal, pipeline, fused, watch)
+        if self._finisher is None:
+            self._finish(half)
+        else:
+            self._handover.give(half)
+
+    def _finish_each(self) -> None:
+        while (half := self._handover.take()) is not None:
+            self._finish(half)
+
+    def _finish(self, half: _Half) -> None:
+        """Looks at a fused image, publishes, and takes note of how long all of it took."""
+        pick = half.pick
+        try:
+            result = half.pipeline.finish(half.fused)
             if result.view == RGB_VIEW:
                 self.size = result.fused.shape[0], result.fused.shape[1]
-                if rgb is not None:
-                    self._rgb_frame_id = rgb.frame_id
+                if half.rgb is not None:
+                    self._rgb_frame_id = half.rgb.frame_id
                 pick = replace(pick, frame_id=self._rgb_frame_id)
-            elif thermal is not None:
-                pick = replace(pick, frame_id=thermal.frame_id)
-            watch.skip()
-            self._sink.publish(pick, result, watch)
-        except SageFusionError as error:
-            self._last = pick
-            self.dropped[f"unreadable: {camera}"] += bool(wants)  # counted above where nobody listens
-            self._sink.report(camera, error)
+            elif half.thermal is not None:
+                pick = replace(pick, frame_id=half.thermal.frame_id)
+            half.watch.skip()
+            self._sink.publish(pick, result, half.fused.wants, half.watch)
         except Exception as error:
-            # A robot's node outlives whatever one pair does to it; the count and the traceback say what happened.
-            if type(error) not in self._traced:  # once a kind: thirty a second would bury the log
-                self._traced.add(type(error))
-                logger.exception("a pair could not be fused")
-            self._last = pick
-            self.dropped["failed"] += bool(wants)
-            self._sink.report(camera, error)
-        else:
-            now = time.monotonic_ns()
-            self.fused.tick(now)
-            self.modes[pick.mode] += 1
-            if pick.dt_ns is not None and pick.mode == PAIR:
-                self.pair_dt_ms.add(pick.dt_ns / 1e6)
-            stages = {**watch.laps_ms, **result.timings_ms}
-            whole = (now - pick.arrived_ns) / 1e6
-            stages["overhead"] = whole - sum(stages.get(stage, 0.0) for stage in WORK)
-            stages["since_arrival"] = whole
-            for stage, duration in stages.items():
-                self.stages_ms.setdefault(stage, Rolling()).add(duration)
+            self._failed("pair", error, True)
+            return
+        now = time.monotonic_ns()
+        self.fused.tick(now)
+        self.modes[pick.mode] += 1
+        if pick.dt_ns is not None and pick.mode == PAIR:
+            self.pair_dt_ms.add(pick.dt_ns / 1e6)
+        stages = {**half.watch.laps_ms, **result.timings_ms}
+        whole = (now - pick.arrived_ns) / 1e6
+        stages["overhead"] = whole - sum(stages.get(stage, 0.0) for stage in WORK)
+        stages["since_arrival"] = whole
+        for stage, duration in stages.items():
+            self.stages_ms.setdefault(stage, Rolling()).add(duration)
+
+    def _failed(self, camera: str, error: Exception, counted: bool) -> None:
+        """Takes note of a pair that could not be fused: a robot's node outlives whatever one pair does to it."""
+        with self.lock:  # both threads may fail at a time
+            if isinstance(error, SageFusionError):
+                self.dropped[f"unreadable: {camera}"] += counted
+            else:
+                self.dropped["failed"] += counted
+                if type(error) not in self._traced:  # once a kind: thirty a second would bury the log
+                    self._traced.add(type(error))
+                    logger.error("a pair could not be fused", exc_info=error)
+        self._sink.report(camera, error)
 
     def _read(self, arrival: Arrival | None, convert: Callable[[Image], Image]) -> Frame | None:
         """Decodes a frame; None: there is none, or it is no image and its camera counts as lost with it.
@@ -215,8 +268,3 @@ class FusionWorker:
             return True
         self.dropped["older than the last one"] += 1
         return False
-
-    def _process(self, frames: FramePair | Frame, wants: Wants) -> FusionResult:
-        if isinstance(frames, FramePair):
-            return self.pipeline.process(frames, wants)
-        return self.pipeline.process_alone(frames, self.size, wants)
