@@ -42,6 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HZ",
         help="node: pairs a second that are sent (default: what the bare loop makes)",
     )
+    parser.add_argument("--overlap", action="store_true", help="outputs: as the node's rate.overlap")
     parser.add_argument("--spinning", action="store_true", help="models: idle threads spin")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write all figures as JSON")
     return parser
@@ -51,7 +52,16 @@ def run(args: argparse.Namespace) -> int:
     """Measures, prints a table and writes the figures."""
     if args.rounds < 1 or args.seconds <= 0 or (args.rate is not None and args.rate <= 0):
         raise ParameterError("--rounds, --seconds and --rate need numbers above 0")
-    how = How(args.size, args.threads, args.seconds, args.engine, args.precision, args.device, args.spinning)
+    how = How(
+        args.size,
+        args.threads,
+        args.seconds,
+        args.engine,
+        args.precision,
+        args.device,
+        spinning=args.spinning,
+        overlap=args.overlap,
+    )
     with tempfile.TemporaryDirectory() as folder, Signals() as signals:
         bench = {"models": bench_models, "node": bench_node, "outputs": bench_outputs}[args.what]
         rows = bench(args, how, Path(folder), signals)
@@ -88,9 +98,11 @@ def bench_node(args: argparse.Namespace, how: How, folder: Path, signals: Signal
         rounds = [
             node_round(how, model, "", stills, rate, folder / f"{model}-{i}", signals) for i in range(args.rounds)
         ]
-        columns = {key: [r[key] for r in rounds] for key in ("bare_hz", "bare_beside_reader_hz", "node_hz")}
+        keys = ("bare_hz", "bare_beside_reader_hz", "node_hz", "overlap_hz")
+        columns = {key: [r[key] for r in rounds] for key in keys}
         rows.append({"model": model, "sent_hz": rate, **columns})
-        print(f"{model}: {rate:.0f} pairs a second sent; the node fuses {np.median(columns['node_hz']):.1f}")
+        node, overlap = (np.median(columns[key]) for key in ("node_hz", "overlap_hz"))
+        print(f"{model}: {rate:.0f} pairs a second sent; the node fuses {node:.1f}, with rate.overlap {overlap:.1f}")
         for what, key in (("replay unread", "bare_hz"), ("replay read", "bare_beside_reader_hz")):
             ratios = [n / b for n, b in zip(columns["node_hz"], columns[key], strict=True)]
             print(

@@ -44,6 +44,7 @@ class How:
         precision: As engine.precision.
         device: As engine.device.
         spinning: Idle threads spin.
+        overlap: As the node's rate.overlap; a bare loop always makes one pair after the other.
     """
 
     size: str = "640x480"
@@ -53,6 +54,7 @@ class How:
     precision: str = "fp32"
     device: str = "cpu"
     spinning: bool = False
+    overlap: bool = False
 
     def command(self, model: str, what: str, perception: str = "") -> list[str]:
         """The bare loop of a model: `what` is "network" or "pairs", for which a perception model may be named."""
@@ -119,7 +121,7 @@ def measure(how: How, model: str, what: str, signals: Signals, perception: str =
 def node_round(
     how: How, model: str, perception: str, stills: Path, rate_hz: float, folder: Path, signals: Signals
 ) -> Result:
-    """The bare loop beside a replay that nobody reads, beside one that is read, and the node.
+    """The bare loop beside a replay that nobody reads, beside one that is read; the node, and the node with overlap.
 
     The reader is a second fusion_node whose output nobody wants: it receives and pairs all images, and fuses none. So
     what the first loop has ahead of the node is the price of everything, what the second has that of what the node
@@ -138,7 +140,7 @@ def node_round(
         SageFusionError: A process died, or the node fused too little to tell.
         KeyboardInterrupt: A signal came.
     """
-    paths = new_paths(folder)
+    paths, overlapping = new_paths(folder), new_paths(folder / "overlap")
     plan = plan_of(how, model, perception, stills, rate_hz)
     plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S})  # stopped when the loop beside it ends
     loops = []
@@ -149,11 +151,13 @@ def node_round(
             children.start("replay_node", replay_command(plan, paths))
             loops.append(measure(how, model, "pairs", signals, perception)["rate_hz"])
     outcome = node_run(how, model, perception, stills, rate_hz, paths, signals)
+    node_run(replace(how, overlap=True), model, perception, stills, rate_hz, overlapping, signals)
     return {
         "sent_hz": plan.rate_hz,
         "bare_hz": loops[0],
         "bare_beside_reader_hz": loops[1],
         "node_hz": fused_rate(paths),
+        "overlap_hz": fused_rate(overlapping),
         "active_s": outcome.active_s,
         "memory_mb": outcome.memory_mb["fusion_node"],
         "cores": outcome.cores,
@@ -251,6 +255,7 @@ def plan_of(how: How, model: str, perception: str, stills: Path, rate_hz: float)
     fusion = {
         "fusion.model": model,
         "perception.model": perception,
+        "rate.overlap": how.overlap,
         "engine.name": how.engine,
         "engine.precision": how.precision,
         "engine.threads": how.threads,

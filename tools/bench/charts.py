@@ -68,10 +68,11 @@ def _node(rows: list[Row]) -> str:
     if not rows:
         return ""
     figure, axes = rows_of([label(row) for row in rows], "pairs a second", 2 * ROW_INCHES)
-    for shift, key, colour, name in ((-0.2, "bare_hz", SECOND, "bare loop"), (0.2, "node_hz", MAIN, "node")):
+    bars = (("bare_hz", SECOND, "bare loop"), ("node_hz", MAIN, "node"), ("overlap_hz", LINES[2], "node, overlap"))
+    for shift, (key, colour, name) in zip((-0.27, 0.0, 0.27), bars, strict=True):
         at = [i + shift for i in range(len(rows))]
-        axes.barh(at, [row[key]["median"] for row in rows], 0.36, color=colour, label=name)
-    figure.legend(loc="outside upper left", ncols=2, frameon=False)
+        axes.barh(at, [row[key]["median"] for row in rows], 0.25, color=colour, label=name)
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return svg_of(figure, "node")
 
 

@@ -171,15 +171,17 @@ def _node(figures: Figures, matrix: Matrix) -> list[Row]:
     reference = figures.rounds(matrix.reference)
     rows = []
     for cell, rounds in figures.of(NODE):
+        rates = ("alone_hz", "bare_hz", "bare_beside_reader_hz", "node_hz", "overlap_hz")
         row: Row = {
-            name: spread(result[name] for result in rounds.values())
-            for name in ("alone_hz", "bare_hz", "bare_beside_reader_hz", "node_hz", "active_s", "memory_mb")
+            name: spread(result[name] for result in rounds.values()) for name in (*rates, "active_s", "memory_mb")
         }
         row["over_bare"] = spread(result["node_hz"] / result["bare_hz"] for result in rounds.values())
         beside = (result["node_hz"] / result["bare_beside_reader_hz"] for result in rounds.values())
         row["over_bare_beside_reader"] = spread(beside)
         both = reference.keys() & rounds.keys()
-        row["over_reference"] = spread(rounds[i]["node_hz"] * reference[i]["p50_ms"] / 1e3 for i in both)
+        for name, rate in (("over_reference", "node_hz"), ("overlap_over_reference", "overlap_hz")):
+            row[name] = spread(rounds[i][rate] * reference[i]["p50_ms"] / 1e3 for i in both)
+        row["overlap_over_bare"] = spread(result["overlap_hz"] / result["bare_hz"] for result in rounds.values())
         rows.append({**_names(cell), **row})
     return rows
 
