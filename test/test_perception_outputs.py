@@ -8,6 +8,7 @@ import pytest
 from message_packages import messages_of
 from mock_models import make_model
 from mock_perception import BRIGHT, make_perception, write_segmenter, write_yolov8
+from node_rig import stamp_of
 from perception_node_rig import SIDE, Heard, PerceptionRig, pair_with_block
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -107,6 +108,34 @@ def test_boxes_and_mask_lie_in_the_rgb_image_whatever_the_networks_size(rig, vis
         expected[block[1] : block[3], block[0] : block[2]] = BRIGHT
         assert (ids == expected).mean() > 0.99
         assert set(np.unique(ids)) == {0, BRIGHT}
+
+
+def test_with_overlap_everything_of_a_pair_is_still_of_that_pair(models, vision):
+    """Each pair has its block elsewhere, and several are in work at once."""
+    blocks = [(left, top, left + 32, top + 32) for top in (32, 64) for left in (32, 64, 96)]
+    turns = itertools.cycle([(block, pair_with_block(120, 160, block)) for block in blocks])
+    with PerceptionRig(models, **{"rate.overlap": "true"}) as rig:
+        rig.wait_for_subscriptions()
+        topics = {"fused": Image, "mask": Image, "detections": vision.Detection2DArray}
+        heard = {topic: Heard(rig, kind, topic) for topic, kind in topics.items()}
+        sent = {}
+
+        def complete():
+            for block, pair in itertools.islice(turns, 3):
+                sent[rig.send(*pair)] = block
+            return [stamp for stamp in sent if all(stamp in one.by_stamp for one in heard.values())]
+
+        done = rig.until(lambda: (found := complete()) and len(found) >= 12 and found, "twelve whole pairs")
+        for stamp in done:
+            left, top, right, bottom = sent[stamp]
+            fused, mask = (decode(heard[topic].by_stamp[stamp]) for topic in ("fused", "mask"))
+            assert fused[top:bottom, left:right].min() > 200
+            assert (mask[top:bottom, left:right] == BRIGHT).all()
+            assert (mask == BRIGHT).sum() == 32 * 32
+            assert largest(heard["detections"].by_stamp[stamp]) == pytest.approx(sent[stamp], abs=0.01)
+        for one in heard.values():
+            stamps = list(map(stamp_of, one.messages))
+            assert stamps == sorted(set(stamps)), "in order, and none twice"
 
 
 def test_a_late_subscriber_still_learns_what_the_numbers_mean(models, vision):
