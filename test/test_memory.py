@@ -1,4 +1,4 @@
-"""Freed image buffers stay in a node's process, and what is not taken again is given back in time."""
+"""Freed image buffers stay in a node's process, for the next image."""
 
 import subprocess
 import sys
@@ -17,18 +17,14 @@ process.keep_freed_memory()
 begin = resident_mb()
 blocks = [b"x" * (1 << 20) for _ in range(100)]
 held = resident_mb() - begin
-kept = blocks[::10]
 del blocks
-freed = resident_mb() - begin
-process.trim()
-print(held, freed, resident_mb() - begin, len(kept))
+print(held, resident_mb() - begin)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
-def test_memory_stays_until_it_is_trimmed(tmp_path):
+def test_freed_memory_stays():
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    held, freed, trimmed, _ = (float(word) for word in run.stdout.split())
+    held, freed = (float(word) for word in run.stdout.split())
     assert held > 95
     assert freed > 95, "glibc would have given it back at once, to take it anew for the next image"
-    assert trimmed < 30, "ten of a hundred blocks are still held"

@@ -193,6 +193,13 @@ class OnnxEngine:
                     + (f", with {', '.join(astray)} on the CPU" if astray else "")
                     + ": check the driver and the CUDA libraries of onnxruntime-gpu, or set engine.allow_cpu"
                 )
+        # ONNX Runtime's threads go on taking notes for a session that was profiled, also after end_profiling(): 8 bytes
+        # for each loop that they share, half a megabyte a minute. So the sessions that serve are others.
+        self._ready.clear()
+        if not late:
+            self._session = None  # first, so that the two are not held at once
+            self._session = self._sessions.open(device)
+        run_warm_up(self, self._path, self._warm_up)
         return info
 
 

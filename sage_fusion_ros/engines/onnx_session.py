@@ -59,7 +59,7 @@ class Sessions:
         # Smaller and smaller pieces of work: where another process takes a core, the threads wait less for each other.
         options.add_session_config_entry("session.dynamic_block_base", "4")
         if profile is not None:
-            # The profile of the warm-up is the only record of where each node ran; end_profiling() turns it off.
+            # The profile of a warm-up is the only record of where each node ran.
             options.enable_profiling = True
             options.profile_file_prefix = str(profile)
         network: str | bytes = str(self._path)

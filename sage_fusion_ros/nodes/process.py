@@ -7,7 +7,6 @@ import logging
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 
 import cv2
@@ -21,7 +20,6 @@ from sage_fusion_ros.errors import SageFusionError
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TRIM_PERIOD_S = 60.0
 
 
 def keep_freed_memory() -> None:
@@ -30,8 +28,7 @@ def keep_freed_memory() -> None:
     By default glibc hands every large buffer back to the kernel and gets it anew, zeroed page by page: over half of
     the processor time it takes to receive an image (docs/architecture.md). Memory then stays at its highest mark, so
     there must be few places that keep it: glibc would give each of some thirty threads a heap of its own, up to eight
-    for each core, and what one thread's heap has freed no other thread gets. What lies freed and is not taken again,
-    because images of other sizes have cut it up, `trim` gives back.
+    for each core, and what one thread's heap has freed no other thread gets.
     """
     trim_threshold, top_pad, mmap_threshold, arena_max = -1, -2, -3, -8
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -40,17 +37,6 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 1 << 30)
         mallopt(top_pad, 16 << 20)
         mallopt(arena_max, 2)
-
-
-def trim() -> None:
-    """Gives free pages back to the kernel; without glibc it does nothing.
-
-    It takes 1 to 13 ms and then as much again until the pages that are needed are back; without it a node that holds no
-    more than before grew by a megabyte a minute.
-    """
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is not None:
-        malloc_trim(0)
 
 
 def catch_signals() -> threading.Event:
@@ -108,11 +94,7 @@ def _run(
         node = make_node()
         executor = make_executor()
         executor.add_node(node)
-        trimmed = time.monotonic()
         while not stopped.is_set() and not finished(node):
-            if time.monotonic() - trimmed > TRIM_PERIOD_S:
-                trim()
-                trimmed = time.monotonic()
             try:
                 executor.spin_once(timeout_sec=0.2)
             except ExternalShutdownException:
