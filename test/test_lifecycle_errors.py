@@ -34,7 +34,7 @@ def images_read_by(node):
 
 @pytest.mark.parametrize("broken", ["CameraInputs", "FusionWorker"])
 def test_an_exception_in_activate_is_told_and_leads_back_to_unconfigured(node, monkeypatch, capfd, broken):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("no threads left")
 
     assert node.trigger_configure() == SUCCESS
