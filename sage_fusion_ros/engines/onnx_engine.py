@@ -194,7 +194,7 @@ class OnnxEngine:
                     + ": check the driver and the CUDA libraries of onnxruntime-gpu, or set engine.allow_cpu"
                 )
         # ONNX Runtime's threads go on taking notes for a session that was profiled, also after end_profiling(): 8 bytes
-        # for each loop that they share, half a megabyte a minute. So the sessions that serve are others.
+        # for each loop that they share, 12 kB a second in a busy node. So the sessions that serve are others.
         self._ready.clear()
         if not late:
             self._session = None  # first, so that the two are not held at once
