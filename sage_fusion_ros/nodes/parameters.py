@@ -133,7 +133,7 @@ FUSION_PARAMETERS = ParameterTable(
     Spec(
         "rate.overlap",
         False,
-        "Fuse a pair while the one before is still looked at: more pairs a second on few cores, each a little later.",
+        "Fuse a pair while the one before is still looked at: under overload perhaps more pairs a second, each later.",
     ),
     Spec(
         "thermal.normalisation",
