@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from sage_fusion_ros.cli.bench_runs import How, fused_rate, make_stills, measure, new_paths, node_round, node_run
+from sage_fusion_ros.cli.bench_runs import (
+    OFFERED,
+    How,
+    fused_rate,
+    make_stills,
+    measure,
+    new_paths,
+    node_round,
+    node_run,
+)
 from sage_fusion_ros.cli.processes import Signals
 from sage_fusion_ros.engines.options import DEVICES, ENGINES, PRECISIONS
 from sage_fusion_ros.errors import ParameterError
@@ -40,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--rate",
         type=float,
         metavar="HZ",
-        help="node: pairs a second that are sent (default: what the bare loop makes)",
+        help="node: pairs a second that are sent (default: 1.5 times what the bare loop makes)",
     )
     parser.add_argument("--overlap", action="store_true", help="outputs: as the node's rate.overlap")
     parser.add_argument("--spinning", action="store_true", help="models: idle threads spin")
@@ -90,11 +99,11 @@ def bench_models(args: argparse.Namespace, how: How, folder: Path, signals: Sign
 
 
 def bench_node(args: argparse.Namespace, how: How, folder: Path, signals: Signals) -> list[dict[str, Any]]:
-    """For each model in turn, node_round; the replay sends as many pairs as the bare loop makes alone."""
+    """For each model in turn, node_round; the replay sends more pairs than the bare loop makes alone."""
     rows = []
     stills = make_stills(folder / "stills", how.size)
     for model in args.models:
-        rate = args.rate or measure(how, model, "pairs", signals)["rate_hz"]
+        rate = args.rate or OFFERED * measure(how, model, "pairs", signals)["rate_hz"]
         rounds = [
             node_round(how, model, "", stills, rate, folder / f"{model}-{i}", signals) for i in range(args.rounds)
         ]
@@ -116,7 +125,7 @@ def bench_outputs(args: argparse.Namespace, how: How, folder: Path, signals: Sig
     """The first model alone in a bare loop against the node that makes all three outputs with each of the others.
 
     Everything of a round is measured in turn: the networks alone, the bare loop with all three outputs, and the node
-    with the replay and the recorder beside it on the same cores. The replay sends as many pairs as that bare loop
+    with the replay and the recorder beside it on the same cores. The replay sends more pairs than that bare loop
     makes.
     """
     reference, *others = args.models
@@ -129,7 +138,7 @@ def bench_outputs(args: argparse.Namespace, how: How, folder: Path, signals: Sig
             alone = {name: measure(how, name, "network", signals)["p50_ms"] for name in names}
             bare = measure(how, model, "pairs", signals, args.perception)["rate_hz"]
             paths = new_paths(folder / f"{model}-{i}")
-            node_run(how, model, args.perception, stills, args.rate or bare, paths, signals)
+            node_run(how, model, args.perception, stills, args.rate or OFFERED * bare, paths, signals)
             rounds.append({"network_ms": alone, "bare_hz": bare, "node_hz": fused_rate(paths)})
         rows.append({"model": model, "reference": reference, "rounds": rounds})
         _print_outputs(model, reference, args.perception, rounds)

@@ -24,6 +24,8 @@ from sage_fusion_ros.sources.open import open_source
 
 STILLS = 8
 SETTLE_S = 3.0
+OFFERED = 1.5
+"""Pairs sent to a node for each that a bare loop makes: with fewer the source, not the node, would be measured."""
 MOST_HZ = 1000.0
 """replay_node's greatest rate."""
 LIMIT_S = 900.0

@@ -16,6 +16,7 @@ import numpy as np
 from matrix import CAMERAS, EAGER, MACHINE, NODE_SECONDS, Cell
 
 from sage_fusion_ros.cli.bench_runs import (
+    OFFERED,
     fused_rate,
     make_stills,
     measure,
@@ -105,9 +106,9 @@ class Runner:
         log = (folder / "progress.log").open("w", encoding="utf-8")
         with log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             if cell.part != CAMERAS:
-                result = node_round(how, cell.model, cell.perception, stills, rate, folder, self._signals)
+                result = node_round(how, cell.model, cell.perception, stills, OFFERED * rate, folder, self._signals)
             else:
-                sent, paths = rate / cell.cameras, new_paths(folder)
+                sent, paths = OFFERED * rate / cell.cameras, new_paths(folder)
                 outcome = node_run(how, cell.model, cell.perception, stills, sent, paths, self._signals, cell.cameras)
                 result = {"rate_hz": fused_rate(paths), "memory_mb": outcome.memory_mb["fusion_node"]}
         return {"alone_hz": rate, **result}
