@@ -129,9 +129,7 @@ def _cameras(rows: list[Row]) -> Table:
         cells = [times(row["rate_hz"]), times(row["cost_of_a_pair"], 2), f"{row['memory_mb']:.0f}"]
         lines.append(Line(name, "", cells))
     columns = ["pairs a second\nof all together", "cost of a pair over\nthat with one", "MB\nof all"]
-    foot = [
-        "One node: over DDS, the replay beside it; all pairs together it sends 1.5 times what the bare loop makes."
-    ]
+    foot = ["One node: over DDS, the replay beside it; all pairs together it sends 1.5 times what the bare loop makes."]
     return Table("Several pairs of cameras", columns, lines, foot)
 
 
