@@ -235,7 +235,7 @@ def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tm
     assert record["accidents"] == {}
     (row,) = record["summary"]["node"]
     assert row["node_hz"]["median"] > 1
-    assert row["overlap_hz"]["median"] > 1
+    assert row["workers_hz"]["median"] > 1
     assert row["active_s"]["median"] > 0
     assert row["memory_mb"]["median"] > 20
     assert [(row["where"], row["cameras"]) for row in record["summary"]["cameras"]] == [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sage_fusion_ros.pipeline import worker as worker_module
 from sage_fusion_ros.pipeline.degraded import DegradedSettings, Intake
 from sage_fusion_ros.pipeline.freeze import FreezeWatch
-from sage_fusion_ros.pipeline.fusion_pipeline import Fused, Wants
+from sage_fusion_ros.pipeline.fusion_pipeline import Prepared, Wants
 from sage_fusion_ros.pipeline.image_codec import encode
 from sage_fusion_ros.pipeline.pairing import Pairing, PairingSettings
 from sage_fusion_ros.pipeline.registration import Registered
@@ -277,15 +277,15 @@ class Sink:
 class Pipeline:
     """Gives the RGB image's size, or the thermal one's."""
 
-    def fuse(self, pair, wants):
-        return Fused(np.asarray(pair.rgb.image, np.uint8), Registered(None), wants)
+    def prepare(self, pair):
+        return Prepared(np.asarray(pair.rgb.image, np.uint8), Registered(None))
 
-    def fuse_alone(self, frame, rgb_size, wants):
+    def prepare_alone(self, frame, rgb_size):
         image = np.zeros((*frame.image.shape[:2], 3), np.uint8)
-        return Fused(image, Registered(None), wants, "rgb" if frame.image.ndim == 3 else "thermal")
+        return Prepared(image, Registered(None), "rgb" if frame.image.ndim == 3 else "thermal")
 
-    def finish(self, fused):
-        return FusionResult(fused.image, view=fused.view)
+    def run(self, prepared, wants):
+        return FusionResult(prepared.rgb, view=prepared.view)
 
 
 def picture(camera, at, fault):
@@ -324,7 +324,7 @@ def test_no_stamp_goes_out_twice_and_none_before_the_last(plan, drive, offset, t
     sink = Sink()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(worker_module, "time", SimpleNamespace(monotonic_ns=lambda: clock.now))
-        worker = FusionWorker(pairing, Pipeline(), sink, degraded=DegradedSettings(thermal_lost=policy))
+        worker = FusionWorker(pairing, [Pipeline()], sink, degraded=DegradedSettings(thermal_lost=policy))
         sent = {"rgb": set(), "thermal": set()}
         for at in sorted({*range(0, 5000, 33), *range(0, 5000, thermal_step)}):
             clock.now = at * MS
@@ -338,7 +338,8 @@ def test_no_stamp_goes_out_twice_and_none_before_the_last(plan, drive, offset, t
                     worker.offer(camera, stamp, picture(camera, at, found[0] if found else ""))
             worker._store(worker.intake.poll(clock.now), clock.now)
             while (pick := worker._slot.take(0)) is not None:
-                worker._fuse(pick)
+                if (begun := worker._begin(pick, 0)) is not None:
+                    worker._finish(begun)
     stamps = [pick.stamp_ns for pick in sink.picks]
     assert all(a < b for a, b in itertools.pairwise(stamps))
     for pick in sink.picks:

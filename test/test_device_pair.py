@@ -280,9 +280,12 @@ def test_networks_of_two_libraries_are_not_joined(tmp_path):
     assert not mixed._joined[2].perceives
 
 
-def test_several_pairs_of_cameras_take_turns(theirs):
-    """Each with a thread and a calibration of its own, through the same two networks."""
-    options = NetworkOptions(name="torch", device="cpu", threads=1, warm_up_size=(120, 160), pairs=3)
+@pytest.mark.parametrize(("pairs", "workers"), [(3, 1), (1, 2)], ids=["in turn", "side by side"])
+def test_several_pairs_of_cameras_share_networks(theirs, pairs, workers):
+    """Each with a thread and a calibration of its own, through the same two networks or two copies of them."""
+    options = NetworkOptions(
+        name="torch", device="cpu", threads=1, warm_up_size=(120, 160), pairs=pairs, workers=workers
+    )
     fuser, perceiver = load_fuser("sage_fast", options), load_perceiver(PerceptionChoice(), options)
     frames = [street(160, 120, index) for index in (40, 90, 140)]
     registrars = [Half(120, 160, share) for share in (0.3, 0.5, 0.8)]

@@ -110,11 +110,11 @@ def test_boxes_and_mask_lie_in_the_rgb_image_whatever_the_networks_size(rig, vis
         assert set(np.unique(ids)) == {0, BRIGHT}
 
 
-def test_with_overlap_everything_of_a_pair_is_still_of_that_pair(models, vision):
+def test_with_several_workers_everything_of_a_pair_is_still_of_that_pair(models, vision):
     """Each pair has its block elsewhere, and several are in work at once."""
     blocks = [(left, top, left + 32, top + 32) for top in (32, 64) for left in (32, 64, 96)]
     turns = itertools.cycle([(block, pair_with_block(120, 160, block)) for block in blocks])
-    with PerceptionRig(models, **{"rate.overlap": "true"}) as rig:
+    with PerceptionRig(models, **{"rate.workers": "3"}) as rig:
         rig.wait_for_subscriptions()
         topics = {"fused": Image, "mask": Image, "detections": vision.Detection2DArray}
         heard = {topic: Heard(rig, kind, topic) for topic, kind in topics.items()}

@@ -1,6 +1,7 @@
 """What lies between threads, the rate limit and the statistics: nothing is lost, and numbers are of what is newest."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from sage_fusion_ros.pipeline.rate import RateLimiter
 from sage_fusion_ros.pipeline.registration import resize_to
-from sage_fusion_ros.pipeline.slot import Handover, NewestSlot
+from sage_fusion_ros.pipeline.slot import NewestSlot, Order
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 
 MS = 1_000_000
@@ -27,33 +28,40 @@ def test_slot_gives_back_what_it_drops():
     assert slot.take() is None
 
 
-def test_a_handover_loses_nothing_and_lets_nothing_wait():
-    handover, taken, given_back = Handover(), [], []
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.integers(1, 4))
+def test_pieces_come_out_in_the_order_of_their_numbers_one_at_a_time(durations, most):
+    """However long each takes; and no more are begun than may be."""
+    order, out, inside, begun = Order(most), [], [], []
 
-    def take_all():
-        while (item := handover.take()) is not None:
-            taken.append(item)
-            assert len(given_back) <= item, "who gives goes on only when it is taken"
+    def bring_out(number):
+        inside.append(number)
+        assert begun[-1] - number < most
+        out.append(number)
+        assert inside == [number]
+        inside.remove(number)
 
-    taker = threading.Thread(target=take_all)
-    taker.start()
-    for i in range(1, 500):
-        handover.give(i)
-        given_back.append(i)
-    handover.close()
-    taker.join(20)
-    assert not taker.is_alive()
-    assert taken == list(range(1, 500))
+    def work(number, milliseconds):
+        time.sleep(milliseconds / 1e3)
+        order.finish(number, lambda: bring_out(number))
+
+    threads = []
+    for duration in durations:
+        order.wait()
+        begun.append(order.begin())
+        threads.append(threading.Thread(target=work, args=(begun[-1], duration)))
+        threads[-1].start()
+    for thread in threads:
+        thread.join(20)
+    assert out == begun == list(range(len(durations)))
 
 
-def test_a_closed_handover_gives_what_it_holds_and_then_nothing():
-    handover = Handover()
-    giver = threading.Thread(target=handover.give, args=[1])
-    giver.start()
-    assert handover.take() == 1
-    giver.join(20)
-    handover.close()
-    assert handover.take() is None
+def test_who_finishes_early_does_not_wait_for_the_one_before():
+    order, out = Order(2), []
+    first, second = order.begin(), order.begin()
+    order.finish(second, lambda: out.append(2))
+    assert out == []
+    order.finish(first, lambda: out.append(1))
+    assert out == [1, 2]
 
 
 @given(st.floats(1, 120), st.floats(1, 120))

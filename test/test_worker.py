@@ -34,37 +34,33 @@ def wait_until(condition, seconds=20):
 
 
 class FakeFuser:
-    """Fuses by averaging; can be held, to play a slow network, and told to fail."""
+    """Fuses by averaging; can be held, for all or for one level of RGB, to play a slow network, and told to fail."""
 
     def __init__(self):
         self.gate = threading.Event()
         self.gate.set()
+        self.gates, self.errors = {}, {}
         self.error = None
         self.calls = 0
 
     def fuse(self, rgb, thermal):
         self.calls += 1
-        assert self.gate.wait(20)
-        if self.error:
-            raise self.error
+        level = int(rgb[0, 0, 0])
+        assert self.gates.get(level, self.gate).wait(20)
+        if error := self.errors.get(level, self.error):
+            raise error
         return np.clip((rgb.astype(int) + thermal[..., None]) // 2, 0, 255).astype(np.uint8)
 
 
 class FakePerceiver:
-    """Calls the whole image class 0 and finds one box; keeps what it was asked. Can be held, and told to fail."""
+    """Calls the whole image class 0 and finds one box; keeps what it was asked."""
 
     def __init__(self, mask_classes=("road",), detection_classes=("person",)):
         self.mask_classes = mask_classes
         self.detection_classes = detection_classes
         self.asked = []
-        self.gate = threading.Event()
-        self.gate.set()
-        self.error = None
 
     def perceive(self, fused, *, mask, detections, score_threshold, iou_threshold, watch=None):
-        assert self.gate.wait(20)
-        if self.error:
-            raise self.error
         self.asked.append((fused.copy(), mask, detections, score_threshold, iou_threshold))
         found = Detections(np.float32([[1, 2, 3, 4]]), np.float32([0.5]), np.array([0]))
         watch.lap("perceive")
@@ -97,27 +93,16 @@ def image_of(pixels, **changes):
     return SimpleNamespace(header=SimpleNamespace(frame_id="camera"), **{**fields, **changes})
 
 
-@pytest.fixture(params=[False, True], ids=["one_thread", "overlap"])
+@pytest.fixture(params=[1, 3], ids=["one_thread", "three_threads"])
 def rig(request):
     fuser, sink = FakeFuser(), Sink()
-    pipeline = FusionPipeline(fuser, ThermalNormaliser())
-    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), pipeline, sink, overlap=request.param)
+    normaliser = ThermalNormaliser()
+    pipelines = [FusionPipeline(fuser, normaliser) for _ in range(request.param)]
+    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), pipelines, sink)
     worker.start()
-    yield SimpleNamespace(worker=worker, fuser=fuser, sink=sink)
-    fuser.gate.set()
-    worker.stop()
-
-
-@pytest.fixture
-def overlapping():
-    fuser, perceiver, sink = FakeFuser(), FakePerceiver(), Sink()
-    sink.listens = Wants(mask=True)
-    pipeline = FusionPipeline(fuser, ThermalNormaliser(), perceiver=perceiver)
-    worker = FusionWorker(Pairing(PairingSettings(hold_ns=30 * MS)), pipeline, sink, overlap=True)
-    worker.start()
-    yield worker, fuser, perceiver, sink
-    fuser.gate.set()
-    perceiver.gate.set()
+    yield SimpleNamespace(worker=worker, fuser=fuser, sink=sink, threads=request.param)
+    for gate in (fuser.gate, *fuser.gates.values()):
+        gate.set()
     worker.stop()
 
 
@@ -151,71 +136,96 @@ def test_overhead_is_what_a_pair_takes_beyond_the_work_itself(rig):
 
 def test_overload_keeps_the_newest_and_counts_the_rest(rig):
     rig.fuser.gate.clear()
-    offer(rig.worker, 0)
-    wait_until(lambda: rig.worker._slot._item is None)  # the worker holds pair 0
-    for i in range(1, 20):
+    for i in range(rig.threads):
+        offer(rig.worker, i)
+        wait_until(lambda i=i: rig.fuser.calls == i + 1)  # a thread holds it
+    for i in range(rig.threads, 20):
         offer(rig.worker, i)
     wait_until(lambda: rig.worker.pairing.matched == 20)
     rig.fuser.gate.set()
     wait_until(lambda: len(rig.sink.results) + sum(rig.worker.dropped.values()) == 20)
     stamps = [match.stamp_ns for match, _ in rig.sink.results]
-    assert stamps[-1] == BASE + 19 * 33 * MS, "the newest pair is fused"
-    assert rig.worker.dropped["replaced by a newer pair"] == 20 - len(stamps)
-    assert len(stamps) <= 3
+    assert stamps == [BASE + i * 33 * MS for i in (*range(rig.threads), 19)], "in order, and the newest that waited"
+    assert dict(rig.worker.dropped) == {"replaced by a newer pair": 19 - rig.threads}
 
 
-def test_with_overlap_the_next_pair_is_fused_while_the_last_is_looked_at(overlapping):
-    worker, fuser, perceiver, sink = overlapping
-    perceiver.gate.clear()
-    for i in range(20):
-        offer(worker, i)
-        wait_until(lambda i=i: worker.pairing.matched == i + 1)
-        if i < 2:
-            wait_until(lambda i=i: fuser.calls == i + 1)
-    assert sink.results == []
-    assert fuser.calls == 2, "none is begun while a fused one waits"
-    perceiver.gate.set()
-    wait_until(lambda: len(sink.results) + sum(worker.dropped.values()) == 20)
-    stamps = [match.stamp_ns for match, _ in sink.results]
-    assert stamps == [BASE, BASE + 33 * MS, BASE + 19 * 33 * MS], "in order, and the newest of those that waited"
+@pytest.mark.parametrize("rig", [2, 3], indirect=True)
+def test_a_pair_that_is_done_early_waits_for_the_ones_before_it(rig):
+    rig.fuser.gates[100] = threading.Event()
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.fuser.calls == 1)
+    offer(rig.worker, 1, rgb=image(50))
+    wait_until(lambda: rig.fuser.calls == 2)  # side by side
+    assert rig.sink.results == []
+    rig.fuser.gates[100].set()
+    wait_until(lambda: len(rig.sink.results) == 2)
+    assert [(match.stamp_ns, result.fused.max()) for match, result in rig.sink.results] == [
+        (BASE, 150),
+        (BASE + 33 * MS, 125),
+    ]
 
 
-def test_with_overlap_a_stop_brings_out_what_is_in_work(overlapping):
-    worker, fuser, perceiver, sink = overlapping
-    perceiver.gate.clear()
-    for i in range(3):
-        offer(worker, i)
-        if i < 2:
-            wait_until(lambda i=i: fuser.calls == i + 1)
-    wait_until(lambda: worker._slot._item is not None)
-    stopping = threading.Thread(target=worker.stop)
+@pytest.mark.parametrize("rig", [2, 3], indirect=True)
+def test_a_pair_that_fails_lets_those_after_it_out(rig):
+    rig.fuser.gates[100], rig.fuser.errors[100] = threading.Event(), RuntimeError("no")
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.fuser.calls == 1)
+    offer(rig.worker, 1, rgb=image(50))
+    wait_until(lambda: rig.fuser.calls == 2)
+    rig.fuser.gates[100].set()
+    wait_until(lambda: len(rig.sink.results) == 1)
+    assert rig.sink.results[0][0].stamp_ns == BASE + 33 * MS
+    assert dict(rig.worker.dropped) == {"failed": 1}
+    assert len(rig.sink.errors) == 1
+
+
+def test_a_sink_that_fails_stops_nothing(rig):
+    publish, rig.sink.publish = rig.sink.publish, lambda *_: 1 / 0
+    offer(rig.worker, 0)
+    wait_until(lambda: rig.worker.dropped["failed"] == 1)
+    rig.sink.publish = publish
+    offer(rig.worker, 1)
+    wait_until(lambda: rig.sink.results)
+
+
+def test_a_stop_brings_out_what_is_in_work(rig):
+    rig.fuser.gate.clear()
+    for i in range(rig.threads):
+        offer(rig.worker, i)
+        wait_until(lambda i=i: rig.fuser.calls == i + 1)
+    offer(rig.worker, rig.threads)
+    wait_until(lambda: rig.worker._slot._item is not None)
+    stopping = threading.Thread(target=rig.worker.stop)
     stopping.start()
-    perceiver.gate.set()
+    rig.fuser.gate.set()
     stopping.join(20)
     assert not stopping.is_alive()
-    assert [match.stamp_ns for match, _ in sink.results] == [BASE, BASE + 33 * MS]
-    assert dict(worker.dropped) == {"stopped": 1}
+    assert [match.stamp_ns for match, _ in rig.sink.results] == [BASE + i * 33 * MS for i in range(rig.threads)]
+    assert dict(rig.worker.dropped) == {"stopped": 1}
 
 
-def test_with_overlap_failures_of_either_half_leave_the_other_pairs_alone(overlapping):
-    worker, fuser, perceiver, sink = overlapping
-    perceiver.error = RuntimeError("no")
-    offer(worker, 0)
-    wait_until(lambda: worker.dropped["failed"] == 1)
-    perceiver.error, fuser.error = None, RuntimeError("no")
-    offer(worker, 1)
-    wait_until(lambda: worker.dropped["failed"] == 2)
-    fuser.error = None
-    offer(worker, 2)
-    wait_until(lambda: len(sink.results) == 1)
-    assert len(sink.errors) == 2
+def test_thermal_ranges_follow_the_pairs_in_their_order(rig):
+    """The smoothed range looks back at earlier images; several threads must not make it jump."""
+    rig.fuser.gate.clear()
+    counts = [np.linspace(20000 + 50 * i, 24000 + 80 * i, 12 * 16).reshape(12, 16).astype(np.uint16) for i in range(3)]
+    alone = ThermalNormaliser()
+    expected = [alone(each, BASE + i * 33 * MS) for i, each in enumerate(counts)][: rig.threads]
+    for i, _ in enumerate(expected):
+        offer(rig.worker, i, thermal=image_of(counts[i]))
+        wait_until(lambda i=i: rig.fuser.calls == i + 1)
+    rig.fuser.gate.set()
+    wait_until(lambda: len(rig.sink.results) == rig.threads)
+    for (_, result), grey in zip(rig.sink.results, expected, strict=True):
+        assert (result.fused[..., 0] == (100 + grey.astype(int)) // 2).all()
 
 
 @pytest.mark.parametrize("mask", [False, True])
 @pytest.mark.parametrize("detections", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
 def test_only_what_is_wanted_is_asked_of_the_networks(rig, fused, mask, detections):
-    rig.worker.pipeline.perceiver = perceiver = FakePerceiver()
+    perceiver = FakePerceiver()
+    for pipeline in rig.worker.pipelines:
+        pipeline.perceiver = perceiver
     rig.sink.listens = Wants(fused, mask, detections)
     offer(rig.worker, 0)
     if not (fused or mask or detections):

@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rate", type=float, default=10.0, help="pairs a second")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each round")
-    parser.add_argument("--overlap", action="store_true", help="as the node's rate.overlap")
+    parser.add_argument("--workers", type=int, default=1, help="as the node's rate.workers")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     rounds = []
@@ -68,7 +68,7 @@ def main() -> int:
 def measure(args: argparse.Namespace, stills: Path, folder: Path, signals: Signals) -> dict[str, float]:
     """Medians in milliseconds by stage, once the node has run for the time that was asked for."""
     paths = new_paths(folder)
-    how = How(args.size, args.threads, args.seconds, args.engine, args.precision, overlap=args.overlap)
+    how = How(args.size, args.threads, args.seconds, args.engine, args.precision, workers=args.workers)
     plan = plan_of(how, args.model, args.perception, stills, args.rate)
     plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S, "wait_for_subscribers": 1})
     environment = child_environment(paths)

@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="HZ",
         help="node: pairs a second that are sent (default: 1.5 times what the bare loop makes)",
     )
-    parser.add_argument("--overlap", action="store_true", help="outputs: as the node's rate.overlap")
+    parser.add_argument("--workers", type=int, default=1, help="outputs: as the node's rate.workers")
     parser.add_argument("--spinning", action="store_true", help="models: idle threads spin")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write all figures as JSON")
     return parser
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         args.precision,
         args.device,
         spinning=args.spinning,
-        overlap=args.overlap,
+        workers=args.workers,
     )
     with tempfile.TemporaryDirectory() as folder, Signals() as signals:
         bench = {"models": bench_models, "node": bench_node, "outputs": bench_outputs}[args.what]
@@ -107,15 +107,19 @@ def bench_node(args: argparse.Namespace, how: How, folder: Path, signals: Signal
         rounds = [
             node_round(how, model, "", stills, rate, folder / f"{model}-{i}", signals) for i in range(args.rounds)
         ]
-        keys = ("bare_hz", "bare_beside_reader_hz", "node_hz", "overlap_hz")
+        keys = ("bare_hz", "bare_beside_reader_hz", "node_hz", "bare_workers_hz", "workers_hz")
         columns = {key: [r[key] for r in rounds] for key in keys}
         rows.append({"model": model, "sent_hz": rate, **columns})
-        node, overlap = (np.median(columns[key]) for key in ("node_hz", "overlap_hz"))
-        print(f"{model}: {rate:.0f} pairs a second sent; the node fuses {node:.1f}, with rate.overlap {overlap:.1f}")
-        for what, key in (("replay unread", "bare_hz"), ("replay read", "bare_beside_reader_hz")):
-            ratios = [n / b for n, b in zip(columns["node_hz"], columns[key], strict=True)]
+        node, several = (np.median(columns[key]) for key in ("node_hz", "workers_hz"))
+        print(f"{model}: {rate:.0f} pairs a second sent; the node fuses {node:.1f}, with rate.workers {several:.1f}")
+        for what, key, rates in (
+            ("replay unread", "bare_hz", "node_hz"),
+            ("replay read", "bare_beside_reader_hz", "node_hz"),
+            ("workers in both", "bare_workers_hz", "workers_hz"),
+        ):
+            ratios = [n / b for n, b in zip(columns[rates], columns[key], strict=True)]
             print(
-                f"    bare loop, {what:>13}: {np.median(columns[key]):6.1f} Hz, node/bare {np.median(ratios):.3f} "
+                f"    bare loop, {what:>15}: {np.median(columns[key]):6.1f} Hz, node/bare {np.median(ratios):.3f} "
                 f"({min(ratios):.3f} to {max(ratios):.3f})"
             )
     return rows

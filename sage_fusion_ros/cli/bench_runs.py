@@ -46,7 +46,7 @@ class How:
         precision: As engine.precision.
         device: As engine.device.
         spinning: Idle threads spin.
-        overlap: As the node's rate.overlap; a bare loop always makes one pair after the other.
+        workers: As the node's rate.workers; a bare loop makes as many pairs side by side.
     """
 
     size: str = "640x480"
@@ -56,13 +56,14 @@ class How:
     precision: str = "fp32"
     device: str = "cpu"
     spinning: bool = False
-    overlap: bool = False
+    workers: int = 1
 
     def command(self, model: str, what: str, perception: str = "") -> list[str]:
         """The bare loop of a model: `what` is "network" or "pairs", for which a perception model may be named."""
         command = [sys.executable, "-m", "sage_fusion_ros.evaluation.bare_loop", "--model", model, "--what", what]
         command += ["--size", self.size, "--threads", str(self.threads), "--seconds", str(self.seconds)]
         command += ["--engine", self.engine, "--precision", self.precision, "--device", self.device]
+        command += ["--workers", str(self.workers)] if what == "pairs" else []
         command += ["--spinning"] if self.spinning else []
         return command + (["--perception", perception] if perception else [])
 
@@ -123,11 +124,11 @@ def measure(how: How, model: str, what: str, signals: Signals, perception: str =
 def node_round(
     how: How, model: str, perception: str, stills: Path, rate_hz: float, folder: Path, signals: Signals
 ) -> Result:
-    """The bare loop beside a replay that nobody reads, beside one that is read; the node, and the node with overlap.
+    """The bare loop beside a replay that nobody reads, beside one that is read, and with workers; the node likewise.
 
     The reader is a second fusion_node whose output nobody wants: it receives and pairs all images, and fuses none. So
     what the first loop has ahead of the node is the price of everything, what the second has that of what the node
-    does beyond receiving.
+    does beyond receiving. With workers: as many as there are threads, of one thread each.
 
     Args:
         how: How to run the networks.
@@ -136,30 +137,32 @@ def node_round(
         stills: What is sent, as make_stills makes it.
         rate_hz: Pairs a second that are sent, at most MOST_HZ.
         folder: Where the logs go; new.
-        signals: Looked at between the three.
+        signals: Looked at between them.
 
     Raises:
         SageFusionError: A process died, or the node fused too little to tell.
         KeyboardInterrupt: A signal came.
     """
-    paths, overlapping = new_paths(folder), new_paths(folder / "overlap")
+    paths, beside = new_paths(folder), new_paths(folder / "workers")
+    several = replace(how, workers=how.threads, threads=1)
     plan = plan_of(how, model, perception, stills, rate_hz)
     plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S})  # stopped when the loop beside it ends
     loops = []
-    for reader in (False, True):
+    for loop, reader in ((how, False), (how, True), (several, False)):
         with Children(paths.logs, child_environment(paths), signals) as children:
             if reader:
                 children.start("reader", fusion_command(plan))
             children.start("replay_node", replay_command(plan, paths))
-            loops.append(measure(how, model, "pairs", signals, perception)["rate_hz"])
+            loops.append(measure(loop, model, "pairs", signals, perception)["rate_hz"])
     outcome = node_run(how, model, perception, stills, rate_hz, paths, signals)
-    node_run(replace(how, overlap=True), model, perception, stills, rate_hz, overlapping, signals)
+    node_run(several, model, perception, stills, rate_hz, beside, signals)
     return {
         "sent_hz": plan.rate_hz,
         "bare_hz": loops[0],
         "bare_beside_reader_hz": loops[1],
+        "bare_workers_hz": loops[2],
         "node_hz": fused_rate(paths),
-        "overlap_hz": fused_rate(overlapping),
+        "workers_hz": fused_rate(beside),
         "active_s": outcome.active_s,
         "memory_mb": outcome.memory_mb["fusion_node"],
         "cores": outcome.cores,
@@ -257,7 +260,7 @@ def plan_of(how: How, model: str, perception: str, stills: Path, rate_hz: float)
     fusion = {
         "fusion.model": model,
         "perception.model": perception,
-        "rate.overlap": how.overlap,
+        "rate.workers": how.workers,
         "engine.name": how.engine,
         "engine.precision": how.precision,
         "engine.threads": how.threads,
@@ -274,6 +277,7 @@ def plan_of(how: How, model: str, perception: str, stills: Path, rate_hz: float)
         images=0,
         perception=bool(perception),
         masks=0,
+        contents=False,
     )
 
 

@@ -38,6 +38,7 @@ class RunPlan:
         images: Fused images kept.
         perception: Whether masks and detections are recorded, which makes fusion_node compute them.
         masks: Masks kept, beside those of the fused images kept.
+        contents: Whether the recorder looks at what comes; see there.
         cameras: Pairs of cameras that fusion_node serves. With several, each gets what the replay sends, and all their
             results go to the topics of one, where the recorder hears them.
     """
@@ -52,6 +53,7 @@ class RunPlan:
     images: int = IMAGES_KEPT
     perception: bool = False
     masks: int = MASKS_KEPT
+    contents: bool = True
     cameras: int = 1
 
     def settings(self) -> dict[str, Any]:
@@ -141,6 +143,7 @@ def recorder_command(plan: RunPlan, paths: RunPaths) -> list[str]:
             "masks.period_s": float(plan.pairs / plan.rate_hz / max(plan.masks, 1)),
             "perception": plan.perception,
             "debug": plan.debug,
+            "contents": plan.contents,
         },
     )
 

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -126,14 +127,19 @@ def repeat(work: Work, seconds: float, barrier: Path | None = None) -> list[floa
     return durations
 
 
-def figures(durations: list[float]) -> dict[str, float]:
-    """Milliseconds p10, p50 and p90, calls a second, their number, and the most memory the process had, in MB."""
+def figures(durations: list[float], workers: int = 1) -> dict[str, float]:
+    """Milliseconds p10, p50 and p90, calls a second, their number, and the most memory the process had, in MB.
+
+    Args:
+        durations: In milliseconds.
+        workers: Threads that called side by side.
+    """
     p10, p50, p90 = np.percentile(durations, (10, 50, 90))
     return {
         "p10_ms": p10,
         "p50_ms": p50,
         "p90_ms": p90,
-        "rate_hz": 1e3 / float(np.mean(durations)),
+        "rate_hz": workers * 1e3 / float(np.mean(durations)),
         "count": len(durations),
         "memory_mb": peak_memory_mb(),
     }
@@ -151,13 +157,20 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if args.what == "network":
         work, info = network_work(args.model, EngineOptions(**how), (height, width))
     else:
-        options = NetworkOptions(**how, warm_up_size=(height, width))
+        options = NetworkOptions(**how, warm_up_size=(height, width), workers=args.workers)
         fuser = load_fuser(args.model, options)
         perceiver = load_perceiver(PerceptionChoice(args.perception), options)
         work, info = pair_work(fuser, perceiver, height, width), fuser.engine.info
     work()
     first_ns = time.monotonic_ns()
-    result = figures(repeat(work, args.seconds, args.barrier))
+    if args.workers > 1:
+        shares = [(fuser.sharing(), perceiver and perceiver.sharing()) for _ in range(args.workers)]
+        each = [pair_work(*share, height, width) for share in shares]
+        with ThreadPoolExecutor(args.workers) as threads:
+            found = threads.map(lambda work: repeat(work, args.seconds), each)
+            result = figures([duration for durations in found for duration in durations], args.workers)
+    else:
+        result = figures(repeat(work, args.seconds, args.barrier))
     if args.since is not None:
         result["first_s"] = (first_ns - args.since) / 1e9
     return {**result, **asdict(info)}
@@ -171,6 +184,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--what", choices=("network", "pairs"), default="network")
     parser.add_argument("--size", default="640x480")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="pairs: as many side by side")
     parser.add_argument("--spinning", action="store_true")
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--precision", default="fp32")

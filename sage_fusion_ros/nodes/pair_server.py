@@ -56,7 +56,7 @@ class PairServer:
         self._registration = Registration(node, values, name, self._log)
         self._normaliser = ThermalNormaliser(thermal_settings(values))
         self._models: Models | None = None
-        self._pipeline: FusionPipeline | None = None
+        self._pipelines: list[FusionPipeline] = []
         self._outputs: Outputs | None = None
         self._worker: FusionWorker | None = None
         self._watch: Watch | None = None
@@ -89,19 +89,24 @@ class PairServer:
         self._outputs.configure(models.classes, dict(values))
         self._normaliser.settings = thermal_settings(values)
         self._registration.adjust(values)
-        if models is not self._models or self._pipeline is None:
+        if models is not self._models:
             self._models = models
-            fuser, perceiver = models.sharing()
-            registrar = self._registration.registrar
-            self._pipeline = FusionPipeline(fuser, self._normaliser, registrar=registrar, perceiver=perceiver)
+            self._pipelines = [self._pipeline(models) for _ in range(values["rate.workers"])]
         for name, value in pipeline_settings(values).items():
-            setattr(self._pipeline, name, value)  # a pipeline made anew would join its models on their device anew
+            for pipeline in self._pipelines:  # made anew, they would join their models on their device anew
+                setattr(pipeline, name, value)
         if (worker := self._worker) is not None:
-            worker.pipeline = self._pipeline
+            worker.pipelines = tuple(self._pipelines)
             with worker.lock:
                 worker.pairing.settings = pairing_settings(values)
                 worker.adjust(degraded_settings(values))
                 worker.limiter.max_hz = values["rate.max_hz"]
+
+    def _pipeline(self, models: Models) -> FusionPipeline:
+        """One worker's."""
+        fuser, perceiver = models.sharing()
+        registrar = self._registration.registrar
+        return FusionPipeline(fuser, self._normaliser, registrar=registrar, perceiver=perceiver)
 
     def start(self, values: Mapping[str, Any]) -> None:
         """Starts the worker and subscribes.
@@ -111,11 +116,10 @@ class PairServer:
         """
         self._worker = FusionWorker(
             make_pairing(values),
-            self._pipeline,
+            self._pipelines,
             self._outputs,
             values["rate.max_hz"],
             degraded_settings(values),
-            overlap=values["rate.overlap"],
         )
         self._watch = Watch(self._node, self._worker, self._label, self._log)
         self._worker.start()

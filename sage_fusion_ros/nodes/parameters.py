@@ -131,9 +131,11 @@ FUSION_PARAMETERS = ParameterTable(
     *DEGRADED_PARAMETERS,
     Spec("rate.max_hz", 0.0, "Most pairs fused a second; 0 fuses every pair.", "Hz", 0.0, 1000.0, live=True),
     Spec(
-        "rate.overlap",
-        False,
-        "Fuse a pair while the one before is still looked at: under overload perhaps more pairs a second, each later.",
+        "rate.workers",
+        1,
+        "Pairs fused side by side, each by a thread with its own networks; engine.threads 0 then shares the cores out.",
+        low=1,
+        high=16,
     ),
     Spec(
         "thermal.normalisation",

@@ -17,7 +17,9 @@ from lifecycle_msgs.srv import GetState
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image, TimeReference
+from std_msgs.msg import Header
 
 from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.nodes import outputs
@@ -28,11 +30,14 @@ from sage_fusion_ros.nodes.recorder_perception import (
     MASK_EVENT,
     PerceptionRecorder,
     Spacing,
+    hear_perception,
     pixels,
     to_ns,
 )
 
 STATE_PERIOD_S = 0.25
+LONGEST_HEADER = 1024
+"""Bytes; the frame's name is the only part of a header whose length is not known."""
 ASK_AGAIN_S = 2.0
 """A service's answer can be lost where its server had not yet discovered the one who asked."""
 
@@ -46,6 +51,8 @@ class RecorderNode(Node):
         fusion_node: Full name of the node to record.
         debug: Whether to record the debug topics too.
         perception: Whether to record masks and detections too, which makes fusion_node compute them.
+        contents: Whether to look at what comes. If not, images and boxes are taken as bytes, and of the fused images
+            alone the times and stamps are written: for benchmarks, on whose cores the recorder runs too.
         images.count: Fused images to keep at most.
         images.period_s: Seconds of stamps between two kept images; the first fused image is always kept.
         masks.path: Folder for the masks; made where it is missing.
@@ -64,6 +71,7 @@ class RecorderNode(Node):
         target = self.declare_parameter("fusion_node", "/fusion_node").value
         debug = self.declare_parameter("debug", True).value
         perception = self.declare_parameter("perception", True).value
+        contents = self.declare_parameter("contents", True).value
         self._images = self._declare_spacing("images", 24, 0.5)
         masks = self._declare_spacing("masks", 120, 0.1)
         self._writer = RecordWriter(log, folders)
@@ -76,8 +84,12 @@ class RecorderNode(Node):
         images = QoSProfile(depth=16, reliability=ReliabilityPolicy.RELIABLE)
         values = QoSProfile(depth=256, reliability=ReliabilityPolicy.RELIABLE)
         self._fused_topic = f"{target}/output/fused"
-        self.create_subscription(Image, self._fused_topic, self._on_fused, images)
-        self._perception = PerceptionRecorder(self, target, self._writer, masks) if perception else None
+        on_fused = self._on_fused if contents else self._on_fused_bytes
+        self.create_subscription(Image, self._fused_topic, on_fused, images, raw=not contents)
+        if perception and contents:
+            self._perception = PerceptionRecorder(self, target, self._writer, masks)
+        elif perception:
+            hear_perception(self, target)
         if debug:
             self.create_subscription(TimeReference, f"{target}/debug/pair_stamps", self._on_pair, values)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, values)
@@ -122,6 +134,14 @@ class RecorderNode(Node):
             self._images.keep(stamp)
             if self._perception:
                 self._perception.keep(stamp)
+
+    def _on_fused_bytes(self, message: bytes) -> None:
+        arrival = time.time_ns()
+        # An image begins with its header, which no longer message is needed to read.
+        header = deserialize_message(message[:LONGEST_HEADER], Header)
+        self._counts["fused"] += 1
+        stamp = to_ns(header.stamp)
+        self._writer.event("fused", stamp_ns=stamp, arrival_ns=arrival, frame_id=header.frame_id, size=[0, 0])
 
     def _on_pair(self, message: TimeReference) -> None:
         self._counts["pair"] += 1

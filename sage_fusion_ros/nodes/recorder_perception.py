@@ -21,6 +21,8 @@ FRAME_EVENT, MASK_EVENT = "frame", "mask_file"
 """Kinds of images, and the events that tell of them."""
 RECENT_MASKS = 8
 """Masks held back in memory, since a fused image that is kept may arrive after its mask."""
+EACH = QoSProfile(depth=32, reliability=ReliabilityPolicy.RELIABLE)
+"""Deep and reliable: what is lost here would be counted as lost by the node."""
 
 
 class Spacing:
@@ -64,16 +66,14 @@ class PerceptionRecorder:
         self._due = masks
         self._recent: deque[tuple[int, Image]] = deque(maxlen=RECENT_MASKS)
         self._shown: deque[int] = deque(maxlen=RECENT_MASKS)
-        # Deep and reliable: what is lost here would be counted as lost by the node.
-        each = QoSProfile(depth=32, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
-        node.create_subscription(Image, f"{target}/output/mask", self._on_mask, each)
+        node.create_subscription(Image, f"{target}/output/mask", self._on_mask, EACH)
         if LabelInfo is None:
             writer.event("unavailable", output="detections", reason="the recorder has no vision_msgs")
             return
-        node.create_subscription(Detection2DArray, f"{target}/output/detections", self._on_detections, each)
+        node.create_subscription(Detection2DArray, f"{target}/output/detections", self._on_detections, EACH)
         for output in self.counts:
             node.create_subscription(
                 LabelInfo,
@@ -124,6 +124,13 @@ class PerceptionRecorder:
     def _on_classes(self, output: str, message: Any) -> None:
         names = {one.class_id: one.class_name for one in message.class_map}
         self._writer.event("classes", output=output, names=names, threshold=round(message.threshold, 4))
+
+
+def hear_perception(node: Node, target: str) -> None:
+    """Subscribes to masks and detections, so that they are computed and sent, and lets them pass unread."""
+    for output, kind in (("mask", Image), ("detections", Detection2DArray)):
+        if kind is not None:
+            node.create_subscription(kind, f"{target}/output/{output}", lambda _: None, EACH, raw=True)
 
 
 def pixels(message: Image, channels: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -93,5 +94,8 @@ def network_options(values: dict[str, Any]) -> NetworkOptions:
     """Where models are looked for, and how they run."""
     prefix = "engine."
     engine = {name[len(prefix) :]: value for name, value in values.items() if name.startswith(prefix)}
+    workers = values["rate.workers"]
+    if workers > 1 and not engine["threads"]:  # every core for each of them would be threads that wait for each other
+        engine["threads"] = max(1, len(os.sched_getaffinity(0)) // workers)
     places = tuple(folder for folder in values["models.path"] if folder)
-    return NetworkOptions(**engine, models_path=places, pairs=len(pair_names(values)))
+    return NetworkOptions(**engine, models_path=places, pairs=len(pair_names(values)), workers=workers)

@@ -143,7 +143,7 @@ class Detector:
         self.network = Network(model, options, find)
 
     def sharing(self) -> Detector:
-        """The same for another thread; see NetworkOptions.pairs."""
+        """The same for another thread; see NetworkOptions.workers."""
         other = copy.copy(self)
         other.network = self.network.sharing()
         return other

@@ -15,7 +15,7 @@ from sage_fusion_ros.engines.base import Engine
 from sage_fusion_ros.engines.card import FUSION_INPUTS, FUSION_OUTPUTS, ModelCard
 from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
-from sage_fusion_ros.engines.shared import SharedEngine, choose_batch
+from sage_fusion_ros.engines.shared import load_shared
 from sage_fusion_ros.errors import ImageFormatError, ModelError
 from sage_fusion_ros.pipeline.colour import find_colour
 from sage_fusion_ros.pipeline.network import USUAL, NetworkOptions
@@ -142,7 +142,7 @@ class Fuser:
         return buffer
 
     def sharing(self) -> Fuser:
-        """The same model for another thread, with buffers of its own; see NetworkOptions.pairs."""
+        """The same model for another thread, with buffers of its own; see NetworkOptions.workers."""
         other = copy.copy(self)
         other._scratch = {}
         return other
@@ -171,9 +171,12 @@ def load_fuser(
     """
     folder = find_model(model, options.models_path, task="fusion")
     size = options.warm_up_size
-    engine = load_engine(folder, options, lambda engine: _warm_up(engine, folder, size))
-    if options.pairs > 1:
-        engine = SharedEngine(engine, choose_batch(engine, _noise(folder, size), None, options.pairs))
+    engine = load_shared(
+        lambda: load_engine(folder, options, lambda engine: _warm_up(engine, folder, size)),
+        options.workers,
+        options.pairs,
+        lambda: (_noise(folder, size), None),
+    )
     fuser = Fuser(engine, folder.card, colour)
     fuser.warm_size = size
     # The engine is warm; the colour path and its buffers are not, and the first real pair should not pay for them.

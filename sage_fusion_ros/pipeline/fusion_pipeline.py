@@ -50,32 +50,29 @@ FUSED_ONLY = Wants()
 
 
 @dataclass(frozen=True)
-class Fused:
-    """A pair half way: fused, and not yet looked at.
+class Prepared:
+    """What is to be fused, in one geometry.
 
     Attributes:
-        image: uint8 HxWx3 RGB, without tint.
-        registered: The thermal image that went in.
-        wants: What is asked of the pair.
-        view: Which camera's geometry the image has.
+        rgb: uint8 HxWx3 RGB; black where there is thermal alone.
+        registered: The thermal image beside it; without one the RGB image goes out as it is.
+        view: Which camera's geometry they have.
         timings_ms: Of each stage so far.
-        seen: Mask and boxes, where the models are joined on a device and have found them already.
     """
 
-    image: npt.NDArray[np.uint8]
+    rgb: npt.NDArray[np.uint8]
     registered: Registered
-    wants: Wants
     view: str = RGB_VIEW
     timings_ms: dict[str, float] = field(default_factory=dict)
-    seen: tuple[npt.NDArray[np.uint8] | None, Detections | None] | None = None
 
 
 @dataclass
 class FusionPipeline:
-    """The work on one pair, in two halves: `fuse` or `fuse_alone`, then `finish`.
+    """The work on one pair, in two parts: `prepare` or `prepare_alone`, then `run`.
 
-    Each half is for one thread at a time, and the two may be two threads. Stateful only in the thermal normaliser's
-    smoothed range.
+    One thread at a time. Pipelines for several threads may have the normaliser and the registrar in common, where only
+    one thread prepares at a time; the models' buffers they may not (`sharing`). Stateful only in the thermal
+    normaliser's smoothed range, so pairs are to be prepared in their order.
 
     Attributes:
         fuser: The fusion model.
@@ -100,24 +97,19 @@ class FusionPipeline:
         self._device()  # what it takes to join the models is not to be paid by the first pair
 
     def process(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> FusionResult:
-        """Both halves; see fuse and finish."""
-        return self.finish(self.fuse(pair, wants))
+        """Both parts; see prepare and run."""
+        return self.run(self.prepare(pair), wants)
 
     def process_alone(
         self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY
     ) -> FusionResult:
-        """Both halves; see fuse_alone and finish."""
-        return self.finish(self.fuse_alone(frame, rgb_size, wants))
+        """Both parts; see prepare_alone and run."""
+        return self.run(self.prepare_alone(frame, rgb_size), wants)
 
-    def fuse(self, pair: FramePair, wants: Wants = FUSED_ONLY) -> Fused:
-        """Fuses a pair.
-
-        Args:
-            pair: RGB and thermal frames of any sizes; the result has the RGB frame's.
-            wants: What to compute beside the fused image.
+    def prepare(self, pair: FramePair) -> Prepared:
+        """Brings thermal to 8 bits and into the RGB frame's geometry and size; the frames may have any sizes.
 
         Raises:
-            ImageFormatError: The pair is too small for the network.
             CalibrationError: It can't be registered, and is not to go out then.
         """
         watch = Stopwatch()
@@ -126,14 +118,9 @@ class FusionPipeline:
         rgb = np.asarray(pair.rgb.image, np.uint8)
         registered = self._register(thermal, *rgb.shape[:2])
         watch.lap("register")
-        device = self._device()
-        if device is not None and registered.thermal is not None:
-            return self._on_device(device, rgb, registered, wants, watch)
-        fused = self._fuse(rgb, registered)
-        watch.lap("fuse")
-        return Fused(fused, registered, wants, timings_ms=watch.laps_ms)
+        return Prepared(rgb, registered, timings_ms=watch.laps_ms)
 
-    def fuse_alone(self, frame: Frame, rgb_size: tuple[int, int] | None = None, wants: Wants = FUSED_ONLY) -> Fused:
+    def prepare_alone(self, frame: Frame, rgb_size: tuple[int, int] | None = None) -> Prepared:
         """What goes out of one camera while the other one is lost; the networks look at it as at any fused image.
 
         An RGB image goes out as it is. A thermal image is fused with black: what the network makes of an RGB camera
@@ -143,15 +130,13 @@ class FusionPipeline:
             frame: RGB or thermal.
             rgb_size: Of the RGB camera's images, height and width, for thermal frames: where they can be registered the
                 result has the RGB camera's geometry, so that its consumers notice no change; None: not known.
-            wants: What to compute beside the image.
 
         Raises:
-            ImageFormatError: The image is too small for the network.
             CalibrationError: It can't be registered, and is not to go out then.
         """
-        watch = Stopwatch()
         if frame.image.ndim == 3:
-            return Fused(np.asarray(frame.image, np.uint8), Registered(None), wants)
+            return Prepared(np.asarray(frame.image, np.uint8), Registered(None))
+        watch = Stopwatch()
         thermal = self.normaliser(frame.image, frame.stamp_ns)
         watch.lap("normalise")
         registered, view = Registered(thermal), THERMAL_VIEW
@@ -159,18 +144,32 @@ class FusionPipeline:
             found = self._register(thermal, *rgb_size)
             if found.thermal is not None and not self.registrar.problem:
                 registered, view = found, RGB_VIEW
-        watch.lap("register")
         assert registered.thermal is not None
-        fused = self._fuse(np.zeros((*registered.thermal.shape, 3), np.uint8), registered)
-        watch.lap("fuse")
-        return Fused(fused, registered, wants, view, watch.laps_ms)
+        black = np.zeros((*registered.thermal.shape, 3), np.uint8)
+        watch.lap("register")
+        return Prepared(black, registered, view, watch.laps_ms)
 
-    def finish(self, fused: Fused) -> FusionResult:
-        """Looks at a fused image for what is wanted of it, and tints it."""
+    def run(self, prepared: Prepared, wants: Wants = FUSED_ONLY) -> FusionResult:
+        """Fuses, looks at the fused image for what is wanted of it, and tints it.
+
+        Raises:
+            ImageFormatError: The pair is too small for the network.
+        """
         watch = Stopwatch()
-        wants, perceiver, image = fused.wants, self.perceiver, fused.image
-        mask, detections = fused.seen or (None, None)
-        if fused.seen is None and perceiver is not None and (wants.mask or wants.detections):
+        rgb, registered, perceiver = prepared.rgb, prepared.registered, self.perceiver
+        mask = detections = None
+        seen = False
+        if registered.thermal is None:
+            image = rgb
+        elif (device := self._device()) is not None:
+            image, mask, detections = self._on_device(device, rgb, registered, wants)
+            seen = device.perceives
+            watch.lap("device")
+        else:
+            fused = self.fuser.fuse(rgb, registered.thermal)
+            image = registered.coverage.join(fused, rgb) if registered.coverage else fused
+            watch.lap("fuse")
+        if not seen and perceiver is not None and (wants.mask or wants.detections):
             # Before the tint, which is for people: the networks have learnt from images without it.
             mask, detections = perceiver.perceive(
                 image,
@@ -181,7 +180,6 @@ class FusionPipeline:
                 watch=watch,
             )
             watch.skip()
-        registered = fused.registered
         if (strength := self.thermal_tint) and wants.fused and registered.thermal is not None:
             tinted = tint_warm(image, registered.thermal, strength)
             image = registered.coverage.join(tinted, image) if registered.coverage else tinted
@@ -193,8 +191,8 @@ class FusionPipeline:
             mask_classes=() if mask is None or perceiver is None else perceiver.mask_classes,
             detection_classes=() if detections is None or perceiver is None else perceiver.detection_classes,
             thermal_valid=registered.valid(*image.shape[:2]),
-            view=fused.view,
-            timings_ms={**fused.timings_ms, **watch.laps_ms},
+            view=prepared.view,
+            timings_ms={**prepared.timings_ms, **watch.laps_ms},
         )
 
     def _device(self) -> OnDevice | None:
@@ -204,9 +202,9 @@ class FusionPipeline:
         return self._joined[2]
 
     def _on_device(
-        self, device: OnDevice, rgb: npt.NDArray[np.uint8], registered: Registered, wants: Wants, watch: Stopwatch
-    ) -> Fused:
-        image, mask, detections = device.process(
+        self, device: OnDevice, rgb: npt.NDArray[np.uint8], registered: Registered, wants: Wants
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None, Detections | None]:
+        return device.process(
             rgb,
             registered,
             mask=wants.mask,
@@ -214,21 +212,11 @@ class FusionPipeline:
             score=self.score_threshold,
             overlap=self.iou_threshold,
         )
-        watch.lap("device")
-        seen = (mask, detections) if device.perceives else None
-        return Fused(image, registered, wants, timings_ms=watch.laps_ms, seen=seen)
 
     def _register(self, thermal: npt.NDArray[np.uint8], height: int, width: int) -> Registered:
         if self.registrar is None:
             return Registered(resize_to(thermal, height, width))
         return self.registrar(thermal, height, width)
-
-    def _fuse(self, rgb: npt.NDArray[np.uint8], registered: Registered) -> npt.NDArray[np.uint8]:
-        """The fused image where thermal reaches, the RGB image elsewhere."""
-        if registered.thermal is None:
-            return rgb
-        fused = self.fuser.fuse(rgb, registered.thermal)
-        return registered.coverage.join(fused, rgb) if registered.coverage else fused
 
 
 class Stopwatch:

@@ -15,7 +15,7 @@ from sage_fusion_ros.engines.base import Array, Engine, Port
 from sage_fusion_ros.engines.load import load_engine
 from sage_fusion_ros.engines.models import ModelFolder, find_model
 from sage_fusion_ros.engines.options import EngineOptions
-from sage_fusion_ros.engines.shared import SharedEngine, choose_batch
+from sage_fusion_ros.engines.shared import load_shared
 from sage_fusion_ros.errors import ModelError
 from sage_fusion_ros.pipeline.letterbox import Letterbox
 from sage_fusion_ros.pipeline.preprocessing import Preprocessing
@@ -31,13 +31,15 @@ class NetworkOptions(EngineOptions):
     Attributes:
         models_path: Folders searched before the package's own models/.
         warm_up_size: Height and width of the images to come.
-        pairs: How many pairs of cameras share a network, each with a thread of its own. With more than one the network
-            may be called by several threads, through what its `sharing` gives.
+        pairs: How many pairs of cameras share a network.
+        workers: How many pairs of each are fused side by side, by as many copies of the network. Where either is more
+            than one, the network may be called by several threads, each through what its `sharing` gives.
     """
 
     models_path: Sequence[str | Path] = ()
     warm_up_size: tuple[int, int] = (480, 640)
     pairs: int = 1
+    workers: int = 1
 
 
 USUAL = NetworkOptions()
@@ -113,11 +115,11 @@ class Network:
                 engine.run(feeds, group)
                 engine.run(feeds, group)
 
-        self.engine = load_engine(model, options, warm_up)
-        if options.pairs > 1:
-            feeds = self._feeds(np.zeros((1, 3, *self.net_size(*options.warm_up_size)), self._image.dtype))
-            batch = choose_batch(self.engine, feeds, self._groups[-1], options.pairs)
-            self.engine = SharedEngine(self.engine, batch)
+        def call() -> tuple[dict[str, Array], Sequence[str]]:
+            tensor = np.zeros((1, 3, *self.net_size(*options.warm_up_size)), self._image.dtype)
+            return self._feeds(tensor), self._groups[-1]
+
+        self.engine = load_shared(lambda: load_engine(model, options, warm_up), options.workers, options.pairs, call)
         self._check_numbers(path, options.warm_up_size)
 
     def _check_numbers(self, path: Path, size: tuple[int, int]) -> None:
@@ -181,7 +183,7 @@ class Network:
         return feeds
 
     def sharing(self) -> Network:
-        """The same network for another thread, with buffers of its own; see NetworkOptions.pairs."""
+        """The same network for another thread, with buffers of its own; see NetworkOptions.workers."""
         other = copy.copy(self)
         other._scratch, other._box = np.empty(0), None
         return other

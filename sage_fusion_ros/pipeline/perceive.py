@@ -124,7 +124,7 @@ class Perceiver:
         return ids, found
 
     def sharing(self) -> Perceiver:
-        """The same networks for another thread; see NetworkOptions.pairs."""
+        """The same networks for another thread; see NetworkOptions.workers."""
         return Perceiver(
             self._perception and self._perception.sharing(),
             self._detector and self._detector.sharing(),

@@ -86,7 +86,7 @@ class PerceptionNetwork:
         return Preprocessing("rgb", "unit", "top_left", shrinking=cv2.INTER_AREA), groups
 
     def sharing(self) -> PerceptionNetwork:
-        """The same for another thread; see NetworkOptions.pairs."""
+        """The same for another thread; see NetworkOptions.workers."""
         other = copy.copy(self)
         other.network = self.network.sharing()
         return other

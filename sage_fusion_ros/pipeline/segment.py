@@ -120,7 +120,7 @@ class Segmenter:
         self.network = Network(model, options, find)
 
     def sharing(self) -> Segmenter:
-        """The same for another thread; see NetworkOptions.pairs."""
+        """The same for another thread; see NetworkOptions.workers."""
         other = copy.copy(self)
         other.network = self.network.sharing()
         return other

@@ -1,8 +1,9 @@
-"""Between threads: the newest-wins slot behind the one that receives, and the handover from one worker to the next."""
+"""Between threads: the newest-wins slot behind the one that receives, and the order of those that work."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -55,35 +56,52 @@ class NewestSlot(Generic[T]):
         return self._closed
 
 
-class Handover(Generic[T]):
-    """Passes items from one thread to another, none of them lost and none of them waiting.
+class Order:
+    """Brings out in order what several threads work on side by side; none of them waits for the others.
 
-    Who gives is held until the other one has taken: so the first never begins a new item while one lies finished, and
-    what it begins then is the newest.
+    Who has finished early leaves what is still to be done to the thread that finishes the piece before it.
+
+    Args:
+        most: Pieces that may be begun and not out, so that a slow one does not gather ever more behind it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self._condition = threading.Condition()
-        self._items: list[T] = []
-        self._closed = False
+        self._most = most
+        self._begun = self._out = 0
+        self._finished: dict[int, Callable[[], None]] = {}
+        self._bringing = False
 
-    def give(self, item: T) -> None:
-        """Returns once the item is taken; not to be called after close()."""
+    def wait(self) -> None:
+        """Until another piece may be begun."""
         with self._condition:
-            self._items.append(item)
-            self._condition.notify_all()
-            self._condition.wait_for(lambda: not self._items)
+            self._condition.wait_for(lambda: self._begun - self._out < self._most)
 
-    def take(self) -> T | None:
-        """Waits for an item; None once closed."""
+    def begin(self) -> int:
+        """The next piece's number; whoever has it must finish it, or no later one comes out."""
         with self._condition:
-            self._condition.wait_for(lambda: bool(self._items) or self._closed)
-            item = self._items.pop() if self._items else None
-            self._condition.notify_all()
-            return item
+            self._begun += 1
+            return self._begun - 1
 
-    def close(self) -> None:
-        """Ends the waiting of the one who takes; the one who gives must have ended."""
+    def finish(self, number: int, bring_out: Callable[[], None]) -> None:
+        """Has this called after those of all lower numbers, one at a time, by this thread or another; it never raises.
+
+        Args:
+            number: From `begin`.
+            bring_out: What is to be done in order.
+        """
         with self._condition:
-            self._closed = True
-            self._condition.notify_all()
+            self._finished[number] = bring_out
+            if self._bringing:
+                return
+            self._bringing = True
+        while True:
+            with self._condition:
+                if self._out not in self._finished:
+                    self._bringing = False
+                    return
+                due = self._finished.pop(self._out)
+            due()
+            with self._condition:
+                self._out += 1
+                self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""The worker: takes the newest pair of messages, decodes, fuses, looks and hands over; counts what it drops."""
+"""The worker: takes the newest pair of messages, decodes, fuses, looks and publishes; counts what it drops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,11 +14,11 @@ from sage_fusion_ros.errors import ImageFormatError, SageFusionError
 from sage_fusion_ros.pipeline.choice import Chooser
 from sage_fusion_ros.pipeline.compressed_codec import decode
 from sage_fusion_ros.pipeline.degraded import NEVER_LOST, PAIR, DegradedSettings, Intake, Matcher, Pick
-from sage_fusion_ros.pipeline.fusion_pipeline import Fused, FusionPipeline, Stopwatch, Wants
+from sage_fusion_ros.pipeline.fusion_pipeline import FusionPipeline, Prepared, Stopwatch, Wants
 from sage_fusion_ros.pipeline.image_codec import ImageMessage, as_rgb, as_thermal
 from sage_fusion_ros.pipeline.pairing import Arrival
 from sage_fusion_ros.pipeline.rate import RateLimiter
-from sage_fusion_ros.pipeline.slot import Handover, NewestSlot
+from sage_fusion_ros.pipeline.slot import NewestSlot, Order
 from sage_fusion_ros.pipeline.stats import RateMeter, Rolling
 from sage_fusion_ros.pipeline.types import RGB_VIEW, Frame, FramePair, FusionResult, Image
 
@@ -34,7 +34,7 @@ WORK = ("decode", "normalise", "register", "fuse", "perceive", "segment", "detec
 
 
 class Sink(Protocol):
-    """Where results go. Called by the worker's threads, `wants` by one and `publish` by one."""
+    """Where results go: `wants` and `publish` by one thread at a time, the latter in the order of the pairs."""
 
     def wants(self) -> Wants:
         """What somebody listens to; nothing is computed for the rest."""
@@ -47,41 +47,43 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class _Half:
-    """A pick whose image is fused: what its second half needs."""
+class _Begun:
+    """A pair that is ready for the networks, and whose turn it is among those that are."""
 
+    number: int
     pick: Pick
     rgb: Frame | None
     thermal: Frame | None
+    prepared: Prepared
     pipeline: FusionPipeline
-    fused: Fused
+    wants: Wants
     watch: Stopwatch
 
 
 class FusionWorker:
-    """Pairs frames as they arrive and fuses the newest pair on a thread of its own.
+    """Pairs frames as they arrive and fuses the newest pair on a thread of its own, or several on several threads.
 
-    `offer` is what a subscription calls: it stores and returns. Nothing is ever decoded or fused in it or in a lock.
+    `offer` is what a subscription calls: it stores and returns. Nothing is ever decoded or fused in it, or in a lock
+    that it takes. Of several threads one at a time takes a pair and readies it for the networks, so that all that looks
+    back at earlier pairs sees them in order; the networks run side by side; results go out in order again.
 
     Args:
         pairing: Makes the pairs.
-        pipeline: Works on them.
+        pipelines: Work on them, one for each thread; see FusionPipeline.
         sink: Takes the results.
         max_hz: Most pairs begun a second; 0: all.
         degraded: When a camera is lost, and what goes out then.
-        overlap: Whether a second thread looks at a fused image and publishes while the first fuses the next pair.
     """
 
     def __init__(
         self,
         pairing: Matcher,
-        pipeline: FusionPipeline,
+        pipelines: Sequence[FusionPipeline],
         sink: Sink,
         max_hz: float = 0.0,
         degraded: DegradedSettings = NEVER_LOST,
-        overlap: bool = False,
     ) -> None:
-        self.pipeline = pipeline  # replaced as a whole when the model changes; read once a pair
+        self.pipelines = tuple(pipelines)  # replaced as a whole when the model changes; read once a pair
         self.limiter = RateLimiter(max_hz)
         self.pairing = pairing
         self.intake = Intake(pairing, degraded)
@@ -99,24 +101,24 @@ class FusionWorker:
         self._last: Pick | None = None
         self._looked_ns = 0
         self._rgb_frame_id = ""
-        self._thread = threading.Thread(target=self._work, name="fusion_worker", daemon=True)
-        self._handover: Handover[_Half] = Handover()
-        self._finisher = threading.Thread(target=self._finish_each, name="finisher", daemon=True) if overlap else None
+        self._taking = threading.Lock()  # held by the thread that waits for a pair and readies it
+        self._order = Order(2 * len(self.pipelines))
+        self._threads = [
+            threading.Thread(target=self._work, args=[i], name=f"fusion_worker_{i}", daemon=True)
+            for i in range(len(self.pipelines))
+        ]
 
     def start(self) -> None:
         """Starts the threads."""
-        self._thread.start()
-        if self._finisher is not None:
-            self._finisher.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Ends the threads after the pairs in work; drops what waits, counted as "stopped". May be called twice."""
         if self._slot.close() is not None:
             self.dropped["stopped"] += 1
-        self._thread.join()
-        if self._finisher is not None:
-            self._handover.close()
-            self._finisher.join()
+        for thread in self._threads:
+            thread.join()
         with self.lock:
             self.pairing.clear("stopped")
 
@@ -141,27 +143,35 @@ class FusionWorker:
             elif self._slot.put(pick) is not None:
                 self.dropped["replaced by a newer pair"] += 1
 
-    def _work(self) -> None:
+    def _work(self, thread: int) -> None:
         while not self._slot.closed:
-            with self.lock:
-                deadline = self.pairing.next_deadline_ns()
-            timeout = None if deadline is None else max(0.0, (deadline - time.monotonic_ns()) * 1e-9)
-            pick = self._slot.take(timeout)
-            if pick is not None:
-                self._fuse(pick)
-            with self.lock:
-                now = time.monotonic_ns()
-                self._store(self.intake.poll(now), now)
+            with self._taking:
+                begun = self._take(thread)
+            if begun is not None:
+                self._finish(begun)
 
-    def _fuse(self, pick: Pick) -> None:
+    def _take(self, thread: int) -> _Begun | None:
+        """Waits for a pair and readies it; None: none came, or it is not to be fused."""
+        self._order.wait()
+        with self.lock:
+            deadline = self.pairing.next_deadline_ns()
+        timeout = None if deadline is None else max(0.0, (deadline - time.monotonic_ns()) * 1e-9)
+        pick = self._slot.take(timeout)
+        begun = None if pick is None else self._begin(pick, thread)
+        with self.lock:
+            now = time.monotonic_ns()
+            self._store(self.intake.poll(now), now)
+        return begun
+
+    def _begin(self, pick: Pick, thread: int) -> _Begun | None:
         if not self._in_turn(pick):
-            return
+            return None
         wants = self._sink.wants()
         if not wants:
             self._last = pick
             self.dropped["nobody listens"] += 1
             if time.monotonic_ns() - self._looked_ns < _LOOK_NS:
-                return
+                return None
         self._looked_ns = time.monotonic_ns()
         watch = Stopwatch()
         camera = "pair"
@@ -175,65 +185,72 @@ class FusionWorker:
             choice = self.chooser.choose(pick, rgb, thermal)
             watch.lap("look")
             if not wants:
-                return
+                return None
             if choice.frames is None:
                 self.dropped[choice.reason] += 1
-                return
+                return None
             # A pair of which one image is no good goes out under the other one's stamp, which may be older.
             if choice.pick.mode != pick.mode and not self._in_turn(choice.pick):
-                return
+                return None
             pick = self._last = choice.pick
-            pipeline = self.pipeline
+            pipeline = self.pipelines[thread]
             if isinstance(choice.frames, FramePair):
-                fused = pipeline.fuse(choice.frames, wants)
+                prepared = pipeline.prepare(choice.frames)
             else:
-                fused = pipeline.fuse_alone(choice.frames, self.size, wants)
+                prepared = pipeline.prepare_alone(choice.frames, self.size)
         except Exception as error:
             self._last = pick
             self._failed(camera, error, bool(wants))  # counted above where nobody listens
-            return
-        half = _Half(pick, rgb, thermal, pipeline, fused, watch)
-        if self._finisher is None:
-            self._finish(half)
-        else:
-            self._handover.give(half)
+            return None
+        return _Begun(self._order.begin(), pick, rgb, thermal, prepared, pipeline, wants, watch)
 
-    def _finish_each(self) -> None:
-        while (half := self._handover.take()) is not None:
-            self._finish(half)
-
-    def _finish(self, half: _Half) -> None:
-        """Looks at a fused image, publishes, and takes note of how long all of it took."""
-        pick = half.pick
+    def _finish(self, begun: _Begun) -> None:
+        """Fuses and looks, and has the result published when it is the pair's turn."""
+        outcome: FusionResult | Exception
         try:
-            result = half.pipeline.finish(half.fused)
-            if result.view == RGB_VIEW:
-                self.size = result.fused.shape[0], result.fused.shape[1]
-                if half.rgb is not None:
-                    self._rgb_frame_id = half.rgb.frame_id
-                pick = replace(pick, frame_id=self._rgb_frame_id)
-            elif half.thermal is not None:
-                pick = replace(pick, frame_id=half.thermal.frame_id)
-            half.watch.skip()
-            self._sink.publish(pick, result, half.fused.wants, half.watch)
+            outcome = begun.pipeline.run(begun.prepared, begun.wants)
+        except Exception as error:
+            outcome = error
+        self._order.finish(begun.number, lambda: self._bring_out(begun, outcome))
+
+    def _bring_out(self, begun: _Begun, outcome: FusionResult | Exception) -> None:
+        """Publishes, and takes note of how long all of it took."""
+        try:
+            if isinstance(outcome, Exception):
+                raise outcome
+            begun.watch.skip()
+            pick = self._named(begun, outcome)
+            self._sink.publish(pick, outcome, begun.wants, begun.watch)
         except Exception as error:
             self._failed("pair", error, True)
             return
+        self._count(pick, {**begun.watch.laps_ms, **outcome.timings_ms})
+
+    def _named(self, begun: _Begun, result: FusionResult) -> Pick:
+        """The pick under the frame of the camera whose geometry the result has."""
+        if result.view == RGB_VIEW:
+            self.size = result.fused.shape[0], result.fused.shape[1]
+            if begun.rgb is not None:
+                self._rgb_frame_id = begun.rgb.frame_id
+            return replace(begun.pick, frame_id=self._rgb_frame_id)
+        if begun.thermal is not None:
+            return replace(begun.pick, frame_id=begun.thermal.frame_id)
+        return begun.pick
+
+    def _count(self, pick: Pick, stages_ms: dict[str, float]) -> None:
         now = time.monotonic_ns()
         self.fused.tick(now)
         self.modes[pick.mode] += 1
         if pick.dt_ns is not None and pick.mode == PAIR:
             self.pair_dt_ms.add(pick.dt_ns / 1e6)
-        stages = {**half.watch.laps_ms, **result.timings_ms}
         whole = (now - pick.arrived_ns) / 1e6
-        stages["overhead"] = whole - sum(stages.get(stage, 0.0) for stage in WORK)
-        stages["since_arrival"] = whole
-        for stage, duration in stages.items():
+        overhead = whole - sum(stages_ms.get(stage, 0.0) for stage in WORK)
+        for stage, duration in {**stages_ms, "overhead": overhead, "since_arrival": whole}.items():
             self.stages_ms.setdefault(stage, Rolling()).add(duration)
 
     def _failed(self, camera: str, error: Exception, counted: bool) -> None:
         """Takes note of a pair that could not be fused: a robot's node outlives whatever one pair does to it."""
-        with self.lock:  # both threads may fail at a time
+        with self.lock:  # several threads may fail at a time
             if isinstance(error, SageFusionError):
                 self.dropped[f"unreadable: {camera}"] += counted
             else:

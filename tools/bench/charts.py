@@ -68,7 +68,7 @@ def _node(rows: list[Row]) -> str:
     if not rows:
         return ""
     figure, axes = rows_of([label(row) for row in rows], "pairs a second", 2 * ROW_INCHES)
-    bars = (("bare_hz", SECOND, "bare loop"), ("node_hz", MAIN, "node"), ("overlap_hz", LINES[2], "node, overlap"))
+    bars = (("bare_hz", SECOND, "bare loop"), ("node_hz", MAIN, "node"), ("workers_hz", LINES[2], "node, workers"))
     for shift, (key, colour, name) in zip((-0.27, 0.0, 0.27), bars, strict=True):
         at = [i + shift for i in range(len(rows))]
         axes.barh(at, [row[key]["median"] for row in rows], 0.25, color=colour, label=name)

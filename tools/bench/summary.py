@@ -171,17 +171,20 @@ def _node(figures: Figures, matrix: Matrix) -> list[Row]:
     reference = figures.rounds(matrix.reference)
     rows = []
     for cell, rounds in figures.of(NODE):
-        rates = ("alone_hz", "bare_hz", "bare_beside_reader_hz", "node_hz", "overlap_hz")
+        rates = ("alone_hz", "bare_hz", "bare_beside_reader_hz", "bare_workers_hz", "node_hz", "workers_hz")
         row: Row = {
             name: spread(result[name] for result in rounds.values()) for name in (*rates, "active_s", "memory_mb")
         }
-        row["over_bare"] = spread(result["node_hz"] / result["bare_hz"] for result in rounds.values())
-        beside = (result["node_hz"] / result["bare_beside_reader_hz"] for result in rounds.values())
-        row["over_bare_beside_reader"] = spread(beside)
+        for name, (rate, other) in {
+            "over_bare": ("node_hz", "bare_hz"),
+            "over_bare_beside_reader": ("node_hz", "bare_beside_reader_hz"),
+            "workers_over_bare": ("workers_hz", "bare_hz"),
+            "workers_over_bare_workers": ("workers_hz", "bare_workers_hz"),
+        }.items():
+            row[name] = spread(result[rate] / result[other] for result in rounds.values())
         both = reference.keys() & rounds.keys()
-        for name, rate in (("over_reference", "node_hz"), ("overlap_over_reference", "overlap_hz")):
+        for name, rate in (("over_reference", "node_hz"), ("workers_over_reference", "workers_hz")):
             row[name] = spread(rounds[i][rate] * reference[i]["p50_ms"] / 1e3 for i in both)
-        row["overlap_over_bare"] = spread(result["overlap_hz"] / result["bare_hz"] for result in rounds.values())
         rows.append({**_names(cell), **row})
     return rows
 

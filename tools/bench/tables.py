@@ -136,24 +136,26 @@ def _cameras(rows: list[Row]) -> Table:
 def _node(rows: list[Row], matrix: Matrix) -> Table:
     reference = Path(matrix.reference.model).name
     columns = ["bare loop\nHz", "node\nHz", "node over\nbare loop", "the same, its\nimages received too"]
-    columns += [f"rate over that\nof {reference} alone", "node, overlap\nHz", "that over\nbare loop"]
-    columns += [f"that over\n{reference} alone", "active\nafter s", "MB"]
+    columns += [f"rate over that\nof {reference} alone", "node, workers\nHz", "that over\nbare loop"]
+    columns += ["that over bare\nloop, workers", f"that over\n{reference} alone", "active\nafter s", "MB"]
     shown: list[tuple[str, Callable[[Row], str]]] = [
         ("bare_hz", times),
         ("node_hz", times),
         ("over_bare", lambda spread: times(spread, 3)),
         ("over_bare_beside_reader", lambda spread: times(spread, 3)),
         ("over_reference", lambda spread: times(spread, 2)),
-        ("overlap_hz", times),
-        ("overlap_over_bare", lambda spread: times(spread, 3)),
-        ("overlap_over_reference", lambda spread: times(spread, 2)),
+        ("workers_hz", times),
+        ("workers_over_bare", lambda spread: times(spread, 3)),
+        ("workers_over_bare_workers", lambda spread: times(spread, 3)),
+        ("workers_over_reference", lambda spread: times(spread, 2)),
         ("active_s", times),
         ("memory_mb", lambda spread: times(spread, 0)),
     ]
     lines = [Line(label(row), "", [show(row[key]) for key, show in shown]) for row in rows]
     foot = [
         "The replay sends 1.5 times what the bare loop makes alone, at most 1000 a second, and runs beside both. The "
-        "rates over the reference's are to its network alone, in the same round. Overlap: rate.overlap is true.",
+        "rates over the reference's are to its network alone, in the same round.",
+        "Workers: rate.workers are as many as there are threads otherwise, of one thread each.",
         "Its images received too: beside the bare loop another node receives and pairs all images.",
     ]
     return Table(f"The node over DDS, {matrix.sizes[0]}", columns, lines, foot)
