@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,6 +40,13 @@ def test_a_bare_loop_of_pairs(model):
     assert 20 < result["memory_mb"] < 2000
     assert (result["device"], result["precision"]) == ("cpu", "fp32")
     assert result["library"].startswith("onnxruntime ")
+
+
+def test_a_bare_loop_with_workers_counts_the_pairs_of_all(model):
+    result = run_alone(replace(TINY, workers=3, seconds=0.3).command(model, "pairs"), Signals())
+    assert result["count"] >= 3
+    # Mean and median differ, and each thread's last pair ends after the time is over.
+    assert result["rate_hz"] == pytest.approx(3e3 / result["p50_ms"], rel=0.8)
 
 
 def test_a_refusal_is_told_with_its_kind(model):

@@ -12,7 +12,7 @@ from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.nodes import parameter_docs
 from sage_fusion_ros.nodes.parameter_table import ParameterTable, Spec
 from sage_fusion_ros.nodes.parameters import FUSION_PARAMETERS
-from sage_fusion_ros.nodes.settings import pairing_settings, thermal_settings
+from sage_fusion_ros.nodes.settings import network_options, pairing_settings, thermal_settings
 from sage_fusion_ros.pipeline.pairing import PairingSettings
 from sage_fusion_ros.pipeline.thermal import ThermalSettings
 
@@ -104,6 +104,13 @@ def test_what_is_set_is_refused_by_name_and_a_whole_number_does_for_a_float():
 def test_defaults_mean_the_pipelines_defaults():
     assert pairing_settings(DEFAULTS) == PairingSettings()
     assert thermal_settings(DEFAULTS) == ThermalSettings()
+
+
+@pytest.mark.parametrize(("workers", "given", "taken"), [(1, 0, 0), (2, 0, 4), (3, 0, 2), (16, 0, 1), (3, 5, 5)])
+def test_workers_share_the_cores_where_no_number_of_threads_is_given(monkeypatch, workers, given, taken):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    options = network_options({**DEFAULTS, "rate.workers": workers, "engine.threads": given})
+    assert (options.workers, options.threads) == (workers, taken)
 
 
 def test_parameter_file_holds_the_defaults(project):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,7 +32,9 @@ HEIGHT, WIDTH, PADDING = 6, 5, 3
 class Recorder:
     """A recorder process and, in this process, a node that plays fusion_node's part."""
 
-    def __init__(self, folder: Path, count: int, period_s: float, masks: tuple[int, float] = (3, 0.0)) -> None:
+    def __init__(
+        self, folder: Path, count: int, period_s: float, masks: tuple[int, float] = (3, 0.0), contents: bool = True
+    ) -> None:
         self.log, self.images, self.masks = folder / "recording.jsonl", folder / "fused", folder / "masks"
         parameters = {
             "log_path": self.log,
@@ -41,6 +44,7 @@ class Recorder:
             "masks.path": self.masks,
             "masks.count": masks[0],
             "masks.period_s": masks[1],
+            "contents": str(contents).lower(),
         }
         command = [sys.executable, "-m", "sage_fusion_ros.nodes.recorder_node", "--ros-args"]
         for name, value in parameters.items():
@@ -63,7 +67,7 @@ class Recorder:
 def recorder(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
     started = []
 
-    def start(count: int = 3, period_s: float = 0.0, **options: tuple[int, float]) -> Recorder:
+    def start(count: int = 3, period_s: float = 0.0, **options: Any) -> Recorder:
         started.append(Recorder(tmp_path, count, period_s, **options))
         return started[-1]
 
@@ -246,6 +250,24 @@ def test_masks_and_detections_are_written_down_under_their_headers(recorder, gra
         kept = cv2.imread(str(run.masks / frame.file), cv2.IMREAD_UNCHANGED)
         assert kept.shape == (HEIGHT, WIDTH)
         assert (kept == index).all()
+
+
+def test_without_contents_headers_alone_are_read_and_all_outputs_are_asked_for(recorder, graph):
+    node, spin_until = graph
+    out = perception_publishers(node)
+    run = recorder(3, contents=False)
+    spin_until(lambda: all(out[name].get_subscription_count() for name in ("fused", "mask", "detections")))
+    for index in range(4):
+        out["mask"].publish(mask(index))
+        out["detections"].publish(detections(index, (20.0, 10.0, 8.0, 4.0, "car", 0.75)))
+        out["fused"].publish(image(index))
+        spin_until(lambda n=index + 1: len(run.events("fused")) == n)
+    assert run.end() == 0
+    recording = read_recording(run.log)
+    assert [(one.stamp_ns, one.frame_id) for one in recording.fused] == [
+        ((100 + i) * 10**9 + 5, "rgb_camera") for i in range(4)
+    ]
+    assert recording.frames == recording.masks == recording.detections == []
 
 
 @pytest.mark.parametrize("first", ["fused", "mask"])

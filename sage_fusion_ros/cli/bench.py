@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--rate",
         type=float,
         metavar="HZ",
-        help="node: pairs a second that are sent (default: 1.5 times what the bare loop makes)",
+        help=f"node: pairs a second that are sent (default: {OFFERED} times what the bare loop makes)",
     )
     parser.add_argument("--workers", type=int, default=1, help="outputs: as the node's rate.workers")
     parser.add_argument("--spinning", action="store_true", help="models: idle threads spin")

@@ -24,7 +24,7 @@ from sage_fusion_ros.sources.open import open_source
 
 STILLS = 8
 SETTLE_S = 3.0
-OFFERED = 1.5
+OFFERED = 1.25
 """Pairs sent to a node for each that a bare loop makes: with fewer the source, not the node, would be measured."""
 MOST_HZ = 1000.0
 """replay_node's greatest rate."""
@@ -143,16 +143,17 @@ def node_round(
         SageFusionError: A process died, or the node fused too little to tell.
         KeyboardInterrupt: A signal came.
     """
-    paths, beside = new_paths(folder), new_paths(folder / "workers")
+    # A run reads what its replay writes from the start, so what the loops' replays wrote must not lie there.
+    paths, beside, bare = (new_paths(folder / name) for name in ("node", "workers", "bare"))
     several = replace(how, workers=how.threads, threads=1)
     plan = plan_of(how, model, perception, stills, rate_hz)
     plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S})  # stopped when the loop beside it ends
     loops = []
     for loop, reader in ((how, False), (how, True), (several, False)):
-        with Children(paths.logs, child_environment(paths), signals) as children:
+        with Children(bare.logs, child_environment(bare), signals) as children:
             if reader:
                 children.start("reader", fusion_command(plan))
-            children.start("replay_node", replay_command(plan, paths))
+            children.start("replay_node", replay_command(plan, bare))
             loops.append(measure(loop, model, "pairs", signals, perception)["rate_hz"])
     outcome = node_run(how, model, perception, stills, rate_hz, paths, signals)
     node_run(several, model, perception, stills, rate_hz, beside, signals)

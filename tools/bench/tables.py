@@ -8,6 +8,7 @@ from typing import Any
 
 from matrix import Matrix
 
+from sage_fusion_ros.cli.bench_runs import OFFERED
 from sage_fusion_ros.evaluation.comparison.table import NONE, Line, Table
 
 Row = dict[str, Any]
@@ -129,7 +130,9 @@ def _cameras(rows: list[Row]) -> Table:
         cells = [times(row["rate_hz"]), times(row["cost_of_a_pair"], 2), f"{row['memory_mb']:.0f}"]
         lines.append(Line(name, "", cells))
     columns = ["pairs a second\nof all together", "cost of a pair over\nthat with one", "MB\nof all"]
-    foot = ["One node: over DDS, the replay beside it; all pairs together it sends 1.5 times what the bare loop makes."]
+    foot = [
+        f"One node: over DDS, the replay beside it; all pairs together it sends {OFFERED} times what the bare loop makes."
+    ]
     return Table("Several pairs of cameras", columns, lines, foot)
 
 
@@ -153,7 +156,7 @@ def _node(rows: list[Row], matrix: Matrix) -> Table:
     ]
     lines = [Line(label(row), "", [show(row[key]) for key, show in shown]) for row in rows]
     foot = [
-        "The replay sends 1.5 times what the bare loop makes alone, at most 1000 a second, and runs beside both. The "
+        f"The replay sends {OFFERED} times what the bare loop makes alone, at most 1000 a second, and runs beside both. The "
         "rates over the reference's are to its network alone, in the same round.",
         "Workers: rate.workers are as many as there are threads otherwise, of one thread each.",
         "Its images received too: beside the bare loop another node receives and pairs all images.",
