@@ -131,7 +131,7 @@ def _cameras(rows: list[Row]) -> Table:
         lines.append(Line(name, "", cells))
     columns = ["pairs a second\nof all together", "cost of a pair over\nthat with one", "MB\nof all"]
     foot = [
-        f"One node: over DDS, the replay beside it; all pairs together it sends {OFFERED} times what the bare loop makes."
+        f"One node: over DDS, the replay beside it, which sends {OFFERED} times what the bare loop makes, all together."
     ]
     return Table("Several pairs of cameras", columns, lines, foot)
 
@@ -156,8 +156,8 @@ def _node(rows: list[Row], matrix: Matrix) -> Table:
     ]
     lines = [Line(label(row), "", [show(row[key]) for key, show in shown]) for row in rows]
     foot = [
-        f"The replay sends {OFFERED} times what the bare loop makes alone, at most 1000 a second, and runs beside both. The "
-        "rates over the reference's are to its network alone, in the same round.",
+        f"The replay sends {OFFERED} times what the bare loop makes alone, at most 1000 a second, beside both. "
+        "The rates over the reference's are to its network alone, in the same round.",
         "Workers: rate.workers are as many as there are threads otherwise, of one thread each.",
         "Its images received too: beside the bare loop another node receives and pairs all images.",
     ]
