@@ -6,6 +6,7 @@ it is seen first (the warm-up pays for that of the camera) and kept while no mor
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import Counter, OrderedDict
@@ -53,6 +54,17 @@ def _openvino() -> Any:
     return openvino
 
 
+@functools.cache
+def _core() -> Any:
+    """The process's only Core, which stays to its end.
+
+    OpenVINO's CPU plugin gives a thread that makes a Core a stack for signal handlers, and frees it with the Core. Let
+    go of by another thread, as an old model is by the worker, it would leave the first thread with a stack that is not
+    there: the next signal, such as Ctrl-C, then kills the process (seen with 2026.4).
+    """
+    return _openvino().Core()
+
+
 class OpenVinoEngine:
     """A network in OpenVINO on the CPU, checked against its card where it has one, and warm.
 
@@ -81,7 +93,7 @@ class OpenVinoEngine:
         warm_up: Callable[[Engine], None],
     ) -> None:
         self._ov = _openvino()
-        self._core = self._ov.Core()
+        self._core = _core()
         self._path = model if isinstance(model, Path) else model.path
         self._options = options
         note = self._check_device()
