@@ -1,7 +1,6 @@
 """The OpenVINO engine gives what ONNX Runtime gives, at every size, and refuses what that refuses."""
 
 import gc
-import subprocess
 import sys
 import threading
 
@@ -394,23 +393,3 @@ def test_a_network_that_is_not_what_its_card_says_is_refused(tmp_path):
 def test_a_network_that_fails_in_the_warm_up_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"own\.onnx, which takes 'x' float32 \?, failed in the warm-up: While"):
         load(two_outputs(tmp_path / "own.onnx"), warm_up=lambda engine: engine.run({"x": np.ones(4, np.float32)}))
-
-
-def test_a_signal_after_another_thread_let_go_of_a_network_is_handled(tmp_path):
-    """As after a model change: the main thread has loaded the network, the worker frees it, and Ctrl-C comes."""
-    model = make_model(tmp_path / "mock")
-    script = f"""
-import os, signal, threading
-from sage_fusion_ros.pipeline.fuse import load_fuser
-from sage_fusion_ros.pipeline.network import NetworkOptions
-caught = []
-signal.signal(signal.SIGINT, lambda *_: caught.append(1))
-held = [load_fuser({str(model)!r}, NetworkOptions("openvino", threads=1, warm_up_size=(64, 64)))]
-thread = threading.Thread(target=held.clear)
-thread.start()
-thread.join()
-os.kill(os.getpid(), signal.SIGINT)
-print("caught", len(caught))
-"""
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
-    assert (run.returncode, run.stdout) == (0, "caught 1\n"), run.stderr
