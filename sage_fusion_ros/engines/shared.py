@@ -91,7 +91,7 @@ class SharedEngine:
     def _take(self, call: _Call) -> list[_Call]:
         """A call, and those that wait and are like it, as many as go in one run; they wait no longer.
 
-        None where another thread has taken the call already.
+        Empty where another thread has taken the call already.
         """
         with self._condition:
             if call not in self._waiting:
