@@ -193,6 +193,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--barrier", type=Path, help="folder in which several of these wait for each other")
     parser.add_argument("--since", type=int, help="when this process was started, by time.monotonic_ns()")
     args = parser.parse_args(argv)
+    if args.workers < 1 or (args.workers > 1 and (args.what != "pairs" or args.barrier)):
+        parser.error("--workers is 1 or more, and more than one is for --what pairs without --barrier")
     cv2.setNumThreads(1)
     try:
         result = _measure(args)

@@ -137,7 +137,7 @@ class RecorderNode(Node):
 
     def _on_fused_bytes(self, message: bytes) -> None:
         arrival = time.time_ns()
-        # An image begins with its header, which no longer message is needed to read.
+        # An image begins with its header, so its first bytes are enough to read that.
         header = deserialize_message(message[:LONGEST_HEADER], Header)
         self._counts["fused"] += 1
         stamp = to_ns(header.stamp)
