@@ -1,5 +1,6 @@
 """The processes that measurements are made in: what they say, how they end, and a whole small bench of them."""
 
+import io
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from mock_models import make_model
 
 from sage_fusion_ros.cli.bench_runs import How, measure, run_alone, run_together
 from sage_fusion_ros.cli.processes import Signals
+from sage_fusion_ros.cli.turns import rate_in
 from sage_fusion_ros.errors import SageFusionError
 from sage_fusion_ros.evaluation.bare_loop import input_shape, repeat
 from sage_fusion_ros.evaluation.machine import peak_memory_mb, processor_units
@@ -253,3 +255,21 @@ def test_the_node_beside_the_bare_loop_and_with_two_pairs_of_cameras(project, tm
         ("one node", 2),
     ]
     assert "The node over DDS, 160x120" in run.stdout
+
+
+def test_only_what_ended_in_a_turn_counts():
+    turns = [(0, 1_000_000_000), (2_000_000_000, 4_000_000_000)]
+    ended = [-1, 0, 999_999_999, 1_000_000_000, 1_500_000_000, 2_000_000_000, 3_000_000_000, 4_000_000_000]
+    assert rate_in(turns, ended) == pytest.approx(4 / 3)
+    assert rate_in(turns, []) == 0
+
+
+def test_a_loop_writes_down_when_each_call_ended():
+    log = io.StringIO()
+    before = time.time_ns()
+    durations = repeat(lambda: time.sleep(0.001), 0.05, log=log)
+    times = [int(line) for line in log.getvalue().split()]
+    assert len(times) == len(durations)
+    assert before < times[0]
+    assert sorted(times) == times
+    assert times[-1] <= time.time_ns()

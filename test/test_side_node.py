@@ -109,7 +109,7 @@ def test_a_publisher_whose_qos_does_not_fit_is_told_of(main_node):
     side = SideNode(main_node, "inputs")
     told = []
     reliable, best_effort = (
-        QoSProfile(depth=1, reliability=policy) for policy in (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
+        QoSProfile(depth=1, reliability=each) for each in (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT)
     )
     subscribe(
         side.node, String, "/a", lambda message: None, reliable, on_mismatch=told.append, on_lost=lambda total: None

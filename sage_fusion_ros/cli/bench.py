@@ -21,10 +21,10 @@ from sage_fusion_ros.cli.bench_runs import (
     make_stills,
     measure,
     new_paths,
-    node_round,
     node_run,
 )
 from sage_fusion_ros.cli.processes import Signals
+from sage_fusion_ros.cli.turns import node_round
 from sage_fusion_ros.engines.options import DEVICES, ENGINES, PRECISIONS
 from sage_fusion_ros.errors import ParameterError
 from sage_fusion_ros.evaluation.machine import processor_name
@@ -107,19 +107,19 @@ def bench_node(args: argparse.Namespace, how: How, folder: Path, signals: Signal
         rounds = [
             node_round(how, model, "", stills, rate, folder / f"{model}-{i}", signals) for i in range(args.rounds)
         ]
-        keys = ("bare_hz", "bare_beside_reader_hz", "node_hz", "bare_workers_hz", "workers_hz")
+        keys = ("bare_hz", "node_hz", "workers_bare_hz", "workers_hz", "both_bare_hz", "both_hz")
         columns = {key: [r[key] for r in rounds] for key in keys}
         rows.append({"model": model, "sent_hz": rate, **columns})
         node, several = (np.median(columns[key]) for key in ("node_hz", "workers_hz"))
         print(f"{model}: {rate:.0f} pairs a second sent; the node fuses {node:.1f}, with rate.workers {several:.1f}")
         for what, key, rates in (
-            ("replay unread", "bare_hz", "node_hz"),
-            ("replay read", "bare_beside_reader_hz", "node_hz"),
-            ("workers in both", "bare_workers_hz", "workers_hz"),
+            ("as they are", "bare_hz", "node_hz"),
+            ("node with workers", "workers_bare_hz", "workers_hz"),
+            ("both with workers", "both_bare_hz", "both_hz"),
         ):
             ratios = [n / b for n, b in zip(columns[rates], columns[key], strict=True)]
             print(
-                f"    bare loop, {what:>15}: {np.median(columns[key]):6.1f} Hz, node/bare {np.median(ratios):.3f} "
+                f"    {what:>17}: bare loop {np.median(columns[key]):6.1f} Hz, node/bare {np.median(ratios):.3f} "
                 f"({min(ratios):.3f} to {max(ratios):.3f})"
             )
     return rows

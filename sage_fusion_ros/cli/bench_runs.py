@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan, child_environment, fusion_command, replay_command
+from sage_fusion_ros.cli.demo_nodes import RunPaths, RunPlan
 from sage_fusion_ros.cli.demo_run import Outcome, perform
 from sage_fusion_ros.cli.processes import POLL_S, Child, Children, Signals
 from sage_fusion_ros.errors import SageFusionError
@@ -119,55 +119,6 @@ def measure(how: How, model: str, what: str, signals: Signals, perception: str =
     if "refused" in result:
         raise SageFusionError(f"measuring {model} failed: {result['reason']}")
     return result
-
-
-def node_round(
-    how: How, model: str, perception: str, stills: Path, rate_hz: float, folder: Path, signals: Signals
-) -> Result:
-    """The bare loop beside a replay that nobody reads, beside one that is read, and with workers; the node likewise.
-
-    The reader is a second fusion_node whose output nobody wants: it receives and pairs all images, and fuses none. So
-    what the first loop has ahead of the node is the price of everything, what the second has that of what the node
-    does beyond receiving. With workers: as many as there are threads, of one thread each.
-
-    Args:
-        how: How to run the networks.
-        model: The fusion model.
-        perception: The perception model; empty: the fused image alone.
-        stills: What is sent, as make_stills makes it.
-        rate_hz: Pairs a second that are sent, at most MOST_HZ.
-        folder: Where the logs go; new.
-        signals: Looked at between them.
-
-    Raises:
-        SageFusionError: A process died, or the node fused too little to tell.
-        KeyboardInterrupt: A signal came.
-    """
-    # A run reads what its replay writes from the start, so what the loops' replays wrote must not lie there.
-    paths, beside, bare = (new_paths(folder / name) for name in ("node", "workers", "bare"))
-    several = replace(how, workers=how.threads, threads=1)
-    plan = plan_of(how, model, perception, stills, rate_hz)
-    plan = replace(plan, replay={**plan.replay, "duration": LIMIT_S})  # stopped when the loop beside it ends
-    loops = []
-    for loop, reader in ((how, False), (how, True), (several, False)):
-        with Children(bare.logs, child_environment(bare), signals) as children:
-            if reader:
-                children.start("reader", fusion_command(plan))
-            children.start("replay_node", replay_command(plan, bare))
-            loops.append(measure(loop, model, "pairs", signals, perception)["rate_hz"])
-    outcome = node_run(how, model, perception, stills, rate_hz, paths, signals)
-    node_run(several, model, perception, stills, rate_hz, beside, signals)
-    return {
-        "sent_hz": plan.rate_hz,
-        "bare_hz": loops[0],
-        "bare_beside_reader_hz": loops[1],
-        "bare_workers_hz": loops[2],
-        "node_hz": fused_rate(paths),
-        "workers_hz": fused_rate(beside),
-        "active_s": outcome.active_s,
-        "memory_mb": outcome.memory_mb["fusion_node"],
-        "cores": outcome.cores,
-    }
 
 
 def node_run(

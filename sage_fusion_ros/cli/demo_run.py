@@ -65,7 +65,7 @@ def perform(plan: RunPlan, paths: RunPaths, signals: Signals) -> Outcome:
         fusion = children.start("fusion_node", fusion_command(plan))
         print("starting fusion_node ...", flush=True)
         started = time.monotonic()
-        _wait_until_ready(watch, children, fusion, plan.startup_s, signals)
+        wait_until_ready(watch, children, fusion, plan.startup_s, signals)
         outcome.active_s = time.monotonic() - started
         if not signals.received:
             replay = children.start("replay_node", replay_command(plan, paths), may_end=True)
@@ -88,11 +88,16 @@ def _ended_badly(child: Child) -> str | None:
     return f"{child.name} ended with code {child.exit_code}{how}; its last lines in {child.log}:\n{child.tail()}"
 
 
-def _wait_until_ready(watch: Watch, children: Children, fusion: Child, limit_s: float, signals: Signals) -> None:
+def wait_until_ready(watch: Watch, children: Children, fusion: Child, limit_s: float, signals: Signals) -> None:
+    """Waits until fusion_node is active and the recorder hears it, or a signal has come.
+
+    Raises:
+        SageFusionError: A process died, the node can't be configured, or it was not active in time.
+    """
     end = time.monotonic() + limit_s
     while not watch.ready and not signals.received:
         watch.update()
-        _raise_if_dead(children)
+        raise_if_dead(children)
         if watch.problem:
             raise SageFusionError(f"fusion_node could not be configured: {watch.problem} (its log: {fusion.log})")
         if time.monotonic() > end:
@@ -114,7 +119,7 @@ def _follow(watch: Watch, children: Children, replay: Child, plan: RunPlan, sign
             if begin is None and watch.sent:
                 begin = time.monotonic(), {child.name: child.cpu_seconds() for child in children.all}
             bar.update(watch.fused - bar.n)
-            _raise_if_dead(children)
+            raise_if_dead(children)
             if ended and not watch.replay_finished:
                 raise SageFusionError(f"replay_node ended before its source did. Its last lines:\n{replay.tail()}")
             if time.monotonic() - watch.sent_at > STALL_S + 1 / plan.rate_hz:
@@ -135,13 +140,14 @@ def _drain(watch: Watch, children: Children, signals: Signals) -> None:
     end = time.monotonic() + DRAIN_S
     while time.monotonic() < end and not signals.received:
         watch.update()
-        _raise_if_dead(children)
+        raise_if_dead(children)
         if time.monotonic() - watch.fused_at > QUIET_S and watch.diagnosed_at > max(watch.fused_at, watch.sent_at):
             return
         time.sleep(POLL_S)
 
 
-def _raise_if_dead(children: Children) -> None:
+def raise_if_dead(children: Children) -> None:
+    """Raises SageFusionError, with its last lines, where a child has ended that should not have."""
     child = children.dead()
     if child:
         raise SageFusionError(f"{child.name} ended with code {child.exit_code}. Its last lines:\n{child.tail()}")

@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
@@ -103,7 +104,7 @@ def pair_work(fuser: Fuser, perceiver: Perceiver | None, height: int, width: int
     return one_pair
 
 
-def repeat(work: Work, seconds: float, barrier: Path | None = None) -> list[float]:
+def repeat(work: Work, seconds: float, barrier: Path | None = None, log: TextIO | None = None) -> list[float]:
     """Durations in milliseconds of a call, again and again for so long.
 
     Args:
@@ -111,6 +112,7 @@ def repeat(work: Work, seconds: float, barrier: Path | None = None) -> list[floa
         seconds: How long.
         barrier: A folder shared with others: each leaves a file "ready-<process>" there once it is warm, and all begin
             when a file "go" appears.
+        log: Gets a line when a call has ended: time.time_ns().
     """
     for _ in range(WARM_UP):
         work()
@@ -124,6 +126,8 @@ def repeat(work: Work, seconds: float, barrier: Path | None = None) -> list[floa
         start = time.perf_counter()
         work()
         durations.append((time.perf_counter() - start) * 1e3)
+        if log is not None:
+            print(time.time_ns(), file=log, flush=True)
     return durations
 
 
@@ -145,7 +149,7 @@ def figures(durations: list[float], workers: int = 1) -> dict[str, float]:
     }
 
 
-def _measure(args: argparse.Namespace) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, log: TextIO | None) -> dict[str, Any]:
     width, height = (int(side) for side in args.size.split("x"))
     how: dict[str, Any] = {
         "name": args.engine,
@@ -167,10 +171,10 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         shares = [(fuser.sharing(), perceiver and perceiver.sharing()) for _ in range(args.workers)]
         each = [pair_work(*share, height, width) for share in shares]
         with ThreadPoolExecutor(args.workers) as threads:
-            found = threads.map(lambda work: repeat(work, args.seconds), each)
+            found = threads.map(lambda work: repeat(work, args.seconds, log=log), each)
             result = figures([duration for durations in found for duration in durations], args.workers)
     else:
-        result = figures(repeat(work, args.seconds, args.barrier))
+        result = figures(repeat(work, args.seconds, args.barrier, log))
     if args.since is not None:
         result["first_s"] = (first_ns - args.since) / 1e9
     return {**result, **asdict(info)}
@@ -191,13 +195,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--barrier", type=Path, help="folder in which several of these wait for each other")
+    parser.add_argument("--log", type=Path, help="file that gets the time at which each call ended, in nanoseconds")
     parser.add_argument("--since", type=int, help="when this process was started, by time.monotonic_ns()")
     args = parser.parse_args(argv)
     if args.workers < 1 or (args.workers > 1 and (args.what != "pairs" or args.barrier)):
         parser.error("--workers is 1 or more, and more than one is for --what pairs without --barrier")
     cv2.setNumThreads(1)
     try:
-        result = _measure(args)
+        with open(args.log, "w", encoding="ascii") if args.log else nullcontext() as log:
+            result = _measure(args, log)
     except SageFusionError as error:
         print(json.dumps({"refused": type(error).__name__, "reason": str(error)}))
         return 2

@@ -21,12 +21,12 @@ from sage_fusion_ros.cli.bench_runs import (
     make_stills,
     measure,
     new_paths,
-    node_round,
     node_run,
     run_alone,
     run_together,
 )
 from sage_fusion_ros.cli.processes import Signals
+from sage_fusion_ros.cli.turns import node_round
 from sage_fusion_ros.errors import SageFusionError
 
 HERE = Path(__file__).parent

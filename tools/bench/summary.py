@@ -171,15 +171,14 @@ def _node(figures: Figures, matrix: Matrix) -> list[Row]:
     reference = figures.rounds(matrix.reference)
     rows = []
     for cell, rounds in figures.of(NODE):
-        rates = ("alone_hz", "bare_hz", "bare_beside_reader_hz", "bare_workers_hz", "node_hz", "workers_hz")
+        rates = ("alone_hz", "bare_hz", "node_hz", "workers_bare_hz", "workers_hz", "both_bare_hz", "both_hz")
         row: Row = {
             name: spread(result[name] for result in rounds.values()) for name in (*rates, "active_s", "memory_mb")
         }
         for name, (rate, other) in {
             "over_bare": ("node_hz", "bare_hz"),
-            "over_bare_beside_reader": ("node_hz", "bare_beside_reader_hz"),
-            "workers_over_bare": ("workers_hz", "bare_hz"),
-            "workers_over_bare_workers": ("workers_hz", "bare_workers_hz"),
+            "workers_over_bare": ("workers_hz", "workers_bare_hz"),
+            "workers_over_bare_workers": ("both_hz", "both_bare_hz"),
         }.items():
             row[name] = spread(result[rate] / result[other] for result in rounds.values())
         both = reference.keys() & rounds.keys()

@@ -9,6 +9,7 @@ from typing import Any
 from matrix import Matrix
 
 from sage_fusion_ros.cli.bench_runs import OFFERED
+from sage_fusion_ros.cli.turns import TURN_S
 from sage_fusion_ros.evaluation.comparison.table import NONE, Line, Table
 
 Row = dict[str, Any]
@@ -138,14 +139,13 @@ def _cameras(rows: list[Row]) -> Table:
 
 def _node(rows: list[Row], matrix: Matrix) -> Table:
     reference = Path(matrix.reference.model).name
-    columns = ["bare loop\nHz", "node\nHz", "node over\nbare loop", "the same, its\nimages received too"]
+    columns = ["bare loop\nHz", "node\nHz", "node over\nbare loop"]
     columns += [f"rate over that\nof {reference} alone", "node, workers\nHz", "that over\nbare loop"]
     columns += ["that over bare\nloop, workers", f"that over\n{reference} alone", "active\nafter s", "MB"]
     shown: list[tuple[str, Callable[[Row], str]]] = [
         ("bare_hz", times),
         ("node_hz", times),
         ("over_bare", lambda spread: times(spread, 3)),
-        ("over_bare_beside_reader", lambda spread: times(spread, 3)),
         ("over_reference", lambda spread: times(spread, 2)),
         ("workers_hz", times),
         ("workers_over_bare", lambda spread: times(spread, 3)),
@@ -159,6 +159,6 @@ def _node(rows: list[Row], matrix: Matrix) -> Table:
         f"The replay sends {OFFERED} times what the bare loop makes alone, at most 1000 a second, beside both. "
         "The rates over the reference's are to its network alone, in the same round.",
         "Workers: rate.workers are as many as there are threads otherwise, of one thread each.",
-        "Its images received too: beside the bare loop another node receives and pairs all images.",
+        f"Node and loop run in turns of {TURN_S} s, replay and recorder beside both; each comparison has its own run.",
     ]
     return Table(f"The node over DDS, {matrix.sizes[0]}", columns, lines, foot)
