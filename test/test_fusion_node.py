@@ -246,7 +246,7 @@ def test_a_publisher_that_does_not_fit_is_named(models):
         assert rig.value("input rgb", "qos") == "reliable, volatile, depth 5"
         assert rig.value("input rgb", "publisher_qos").startswith("best_effort, volatile")
         rig.wait(lambda: f"QoS RELIABILITY of {offered}" in rig.log, "the mismatch in the log")
-        assert rig.value("input rgb", "qos_mismatch") == "RELIABILITY"
+        rig.wait(lambda: rig.value("input rgb", "qos_mismatch") == "RELIABILITY", "the policy in diagnostics")
         assert asked in rig.log
         assert "qos.input.reliability to best_effort" in rig.log
 
